@@ -1,0 +1,328 @@
+"""The bundle: one file that the converters write and the device opens. Byte for byte in `docs/bundle-format.md`."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .archive import Archive, write_archive
+from .errors import BundleFormatError, BundleIntegrityError
+from .latent import LatentCode
+from .manifest import InputSpec, Manifest, Member, Runtime, Tap, Variant
+from .tensors import Arrays, pack, unpack
+
+Float32 = NDArray[np.float32]
+MANIFEST = "manifest.json"
+SIGNATURE = "signature"
+_FILES = ("backbone", "latent.safetensors", "head.safetensors", "source.safetensors", "conformance.safetensors")
+
+
+@dataclass(frozen=True)
+class LinearLayer:
+    """Weights of a linear head on latents: ``logits = latents @ weight.T + bias``.
+
+    Args:
+        weight: ``(k, d) float32``.
+        bias: ``(k,) float32``.
+    """
+
+    weight: Float32
+    bias: Float32
+
+
+@dataclass(frozen=True)
+class Conformance:
+    """Inputs with the latents that they must give.
+
+    Args:
+        input: ``(n, *shape)`` in the type of the input.
+        latent: ``(n, d) float32``.
+    """
+
+    input: NDArray[np.generic]
+    latent: Float32
+
+
+@dataclass(frozen=True)
+class VariantContent:
+    """Everything of one variant, for `write_bundle`.
+
+    Args:
+        runtime: ``"onnx"`` or ``"tflite"``.
+        quantized: Whether the backbone's weights are integers.
+        backbone: Content of the ONNX or TFLite file.
+        code: Quantization of its latents.
+        conformance: Inputs with the latents that they must give.
+        tolerance: Allowed difference, as a share of the greatest absolute value of a latent.
+        saturated: Share of the source's latent values outside the 8-bit range.
+        head: The shipped head, or None.
+        source: Arrays of the source statistics (`acclimate.edge.statistics`), or None.
+    """
+
+    runtime: Runtime
+    quantized: bool
+    backbone: bytes
+    code: LatentCode
+    conformance: Conformance
+    tolerance: float
+    saturated: float = 0.0
+    head: LinearLayer | None = None
+    source: Arrays | None = None
+
+
+class Bundle:
+    """An opened bundle. Its structure is checked at once, the content of a member when it is read.
+
+    Args:
+        path: The file.
+
+    Raises:
+        BundleFormatError: If it is malformed.
+        BundleVersionError: If its format is not known.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._archive = Archive(path)
+        try:
+            self.path = self._archive.path
+            self.manifest = Manifest.from_json(self._archive.read(MANIFEST))
+            self._check_members()
+        except BaseException:
+            self._archive.close()
+            raise
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size of every member in bytes."""
+        return self._archive.sizes
+
+    def variant(self, runtime: Runtime) -> Variant:
+        """Return what the manifest says of the variant for a runtime.
+
+        Raises:
+            BundleFormatError: If the bundle has none.
+        """
+        for variant in self.manifest.variants:
+            if variant.runtime == runtime:
+                return variant
+        have = [variant.runtime for variant in self.manifest.variants]
+        raise BundleFormatError(
+            f"{self.path.name}: expected a backbone for {runtime!r}, found {have}. "
+            f"Open it with one of these runtimes, or convert the model for {runtime!r} too."
+        )
+
+    def read(self, name: str) -> bytes:
+        """Return one member's content after checking its SHA-256.
+
+        Raises:
+            BundleIntegrityError: If the content is not what the manifest says.
+            BundleFormatError: If there is no such member.
+        """
+        content = self._archive.read(name)
+        if name != SIGNATURE and name != MANIFEST:
+            expected, found = self.manifest.members[name].sha256, hashlib.sha256(content).hexdigest()
+            if found != expected:
+                raise BundleIntegrityError(
+                    f"{self.path.name}: expected {name!r} with SHA-256 {expected[:12]}..., found {found[:12]}... "
+                    f"The file was damaged or altered: get it again from where it came from."
+                )
+        return content
+
+    def verify(self) -> None:
+        """Check the content of every member, and that each variant's hash is its own.
+
+        Raises:
+            BundleIntegrityError: If a content is not what the manifest says.
+            BundleFormatError: If arrays are not what the format says.
+        """
+        for name in self.manifest.members:
+            self.read(name)
+        for variant in self.manifest.variants:
+            self.backbone(variant.runtime)
+            self.head(variant.runtime)
+            self.source(variant.runtime)
+            self.conformance(variant.runtime)
+
+    def backbone(self, runtime: Runtime) -> bytes:
+        """Return the content of the ONNX or TFLite file, after checking that the variant's hash is its own."""
+        variant = self.variant(runtime)
+        content = self.read(f"{runtime}/backbone.{runtime}")
+        found = variant_hash(content, self.code(runtime), self.manifest.input)
+        if found != variant.hash:
+            raise BundleIntegrityError(
+                f"{self.path.name}: expected the {runtime} variant to have hash {variant.hash[:12]}..., found "
+                f"{found[:12]}... The file was altered: get it again from where it came from."
+            )
+        return content
+
+    def code(self, runtime: Runtime) -> LatentCode:
+        """Return the quantization of a variant's latents."""
+        d = self.manifest.width
+        arrays = self._arrays(f"{runtime}/latent.safetensors", {"scale": ("f4", (d,)), "offset": ("f4", (d,))})
+        code = LatentCode(cast(Float32, arrays["scale"]), cast(Float32, arrays["offset"]))
+        if not (code.scale > 0).all():
+            raise BundleFormatError(f"{self.path.name}: expected latent scales above 0, found others. Convert again.")
+        return code
+
+    def head(self, runtime: Runtime) -> LinearLayer | None:
+        """Return the shipped head of a variant, or None."""
+        name, k, d = f"{runtime}/head.safetensors", len(self.manifest.classes), self.manifest.width
+        if name not in self.manifest.members:
+            return None
+        arrays = self._arrays(name, {"weight": ("f4", (k, d)), "bias": ("f4", (k,))})
+        return LinearLayer(cast(Float32, arrays["weight"]), cast(Float32, arrays["bias"]))
+
+    def source(self, runtime: Runtime) -> dict[str, NDArray[np.generic]] | None:
+        """Return the arrays of a variant's source statistics, or None.
+
+        Returns:
+            ``count (k,)``, ``sum (k, d)`` and either ``moment (d * (d + 1) / 2,)`` or ``factor (r, d) float32`` with
+            ``diagonal (d,)``; float64 unless said. See `acclimate.edge.statistics`.
+        """
+        name, k, d = f"{runtime}/source.safetensors", len(self.manifest.classes), self.manifest.width
+        if name not in self.manifest.members:
+            return None
+        spec: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("f8", (k,)), "sum": ("f8", (k, d))}
+        content = self.read(name)
+        if b'"moment"' in content[: 2**16]:
+            spec["moment"] = ("f8", (d * (d + 1) // 2,))
+        else:
+            spec |= {"factor": ("f4", (-1, d)), "diagonal": ("f8", (d,))}
+        return unpack(content, f"{self.path.name}: {name}", spec)
+
+    def conformance(self, runtime: Runtime) -> Conformance:
+        """Return inputs with the latents that a variant must give for them."""
+        shape, d = self.manifest.input.shape, self.manifest.width
+        dtype = np.dtype(self.manifest.input.dtype).str[1:]
+        spec = {"input": (dtype, (-1, *shape)), "latent": ("f4", (-1, d))}
+        arrays = self._arrays(f"{runtime}/conformance.safetensors", spec)
+        if len(arrays["input"]) != len(arrays["latent"]):
+            raise BundleFormatError(f"{self.path.name}: expected as many conformance inputs as latents. Convert again.")
+        return Conformance(arrays["input"], cast(Float32, arrays["latent"]))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _arrays(self, name: str, spec: dict[str, tuple[str, tuple[int, ...]]]) -> dict[str, NDArray[np.generic]]:
+        return unpack(self.read(name), f"{self.path.name}: {name}", spec)
+
+    def _check_members(self) -> None:
+        stored = {name: size for name, size in self._archive.sizes.items() if name not in (MANIFEST, SIGNATURE)}
+        listed = {name: member.size for name, member in self.manifest.members.items()}
+        allowed, needed = set[str](), set[str]()
+        for variant in self.manifest.variants:
+            names = [f"{variant.runtime}/{file}" for file in _FILES]
+            names[0] += f".{variant.runtime}"
+            allowed.update(names)
+            needed.update((names[0], names[1], names[4]))
+        if stored != listed or not needed <= set(stored) <= allowed:
+            raise BundleFormatError(
+                f"{self.path.name}: expected the members {sorted(needed)} as the manifest lists them, found "
+                f"{sorted(stored)}. Get the file again, or write it again with 'acclimate convert'."
+            )
+
+
+def variant_hash(backbone: bytes, code: LatentCode, spec: InputSpec) -> str:
+    """Return the hash that a store is bound to: whatever gives equal codes for equal inputs has an equal hash.
+
+    Args:
+        backbone: Content of the ONNX or TFLite file.
+        code: Quantization of its latents.
+        spec: What one raw sample is.
+
+    Returns:
+        SHA-256 in hexadecimal digits, over the SHA-256 of the backbone, scale and offset as little-endian float32, and
+        the input as JSON with sorted keys.
+    """
+    digest = hashlib.sha256(hashlib.sha256(backbone).digest())
+    digest.update(code.scale.astype("<f4").tobytes() + code.offset.astype("<f4").tobytes())
+    digest.update(json.dumps(asdict(spec), sort_keys=True, separators=(",", ":")).encode())
+    return digest.hexdigest()
+
+
+def write_bundle(
+    path: str | os.PathLike[str],
+    *,
+    classes: Sequence[str],
+    input: InputSpec,  # noqa: A002  the manifest's own word
+    cut: str,
+    taps: Sequence[Tap],
+    variants: Sequence[VariantContent],
+    provenance: dict[str, str] | None = None,
+    licence: str = "",
+    overwrite: bool = False,
+) -> Manifest:
+    """Write a bundle, then read it back and verify it.
+
+    Args:
+        path: Where to write; the suffix `.acc` is usual.
+        classes: Names of the shipped classes.
+        input: What one raw sample is.
+        cut: Name of the tensor where the backbone ends.
+        taps: Parts of the latent.
+        variants: One per runtime.
+        provenance: Where model and data came from.
+        licence: Licence of the weights.
+        overwrite: Replace a file that is there.
+
+    Returns:
+        The manifest written.
+
+    Raises:
+        OutputExistsError: If the file is there and `overwrite` is false.
+        BundleFormatError: If the content does not fit the format.
+    """
+    members: dict[str, bytes] = {}
+    described: list[Variant] = []
+    for content in variants:
+        folder = content.runtime
+        members[f"{folder}/backbone.{folder}"] = content.backbone
+        members[f"{folder}/latent.safetensors"] = pack({"scale": content.code.scale, "offset": content.code.offset})
+        members[f"{folder}/conformance.safetensors"] = pack(
+            {"input": content.conformance.input, "latent": content.conformance.latent}
+        )
+        if content.head is not None:
+            members[f"{folder}/head.safetensors"] = pack({"weight": content.head.weight, "bias": content.head.bias})
+        if content.source is not None:
+            members[f"{folder}/source.safetensors"] = pack(content.source)
+        described.append(
+            Variant(
+                runtime=content.runtime,
+                quantized=content.quantized,
+                hash=variant_hash(content.backbone, content.code, input),
+                tolerance=content.tolerance,
+                saturated=content.saturated,
+            )
+        )
+    manifest = Manifest(
+        task="classification",
+        classes=tuple(classes),
+        input=input,
+        cut=cut,
+        taps=tuple(taps),
+        variants=tuple(described),
+        members={n: Member(hashlib.sha256(c).hexdigest(), len(c)) for n, c in sorted(members.items())},
+        provenance=dict(provenance or {}),
+        licence=licence,
+    )
+    encoded = manifest.to_json()
+    Manifest.from_json(encoded)
+    write_archive(path, {MANIFEST: encoded, **members}, overwrite=overwrite)
+    with Bundle(path) as written:
+        written.verify()
+    return manifest

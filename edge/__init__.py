@@ -1,0 +1,7 @@
+"""The device side: numpy, one inference runtime, and nothing else that is heavy."""
+
+from .guard import Judgement
+from .learner import Learner, Prediction, Version
+from .report import Report
+
+__all__ = ["Judgement", "Learner", "Prediction", "Report", "Version"]

@@ -1,0 +1,107 @@
+"""Frames and labels are checked before anything is done with them."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..errors import InputError, LabelError
+from ..manifest import InputSpec
+
+Labels = Sequence[str | int | None] | NDArray[Any]
+MAX_NAME = 200
+
+
+def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
+    """Check raw samples against what the bundle takes.
+
+    Args:
+        frames: ``(n, *shape)``, or ``shape`` for a single sample.
+        spec: What one raw sample is.
+
+    Returns:
+        ``(n, *shape)``, C-contiguous, in the type of the input.
+
+    Raises:
+        InputError: If type, shape or range differ, if a value is not finite, or if there is no sample.
+    """
+    shape = f"(n, {', '.join(map(str, spec.shape))})"
+    wanted = f"{shape} {spec.dtype} ({', '.join(spec.axes)})"
+    try:
+        array = np.asarray(frames)
+    except ValueError as error:
+        raise InputError(f"expected frames of one size as {wanted}, found that {error}. Resize them alike.") from error
+    if array.shape == spec.shape:
+        array = array[np.newaxis]
+    if array.shape[1:] != spec.shape:
+        raise InputError(f"expected frames as {wanted}, found shape {array.shape}. Resize or reorder the axes.")
+    if not len(array):
+        raise InputError(f"expected at least one frame as {wanted}, found none.")
+    if array.dtype != np.dtype(spec.dtype):
+        hint = (
+            " Scale to 0..255 and convert with .astype('uint8')."
+            if spec.dtype == "uint8"
+            else " Use .astype('float32')."
+        )
+        raise InputError(f"expected frames as {wanted}, found type {array.dtype}.{hint}")
+    if spec.dtype == "float32" and not np.isfinite(cast(NDArray[np.float32], array)).all():
+        bad = int(np.flatnonzero(~np.isfinite(cast(NDArray[np.float32], array)).reshape(len(array), -1).all(axis=1))[0])
+        raise InputError(f"expected finite values, found NaN or infinity in frame {bad}. Leave such frames out.")
+    low, high = spec.range
+    if spec.dtype != "uint8" or (low, high) != (0, 255):
+        least, greatest = float(np.min(array)), float(np.max(array))
+        if least < low or greatest > high:
+            raise InputError(
+                f"expected values from {low:g} to {high:g}, found {least:g} to {greatest:g}. "
+                f"Pass what the sensor gives, in the unit the model was converted for."
+            )
+    return np.ascontiguousarray(array)
+
+
+def check_labels(labels: Labels, n: int) -> list[str | None]:
+    """Check that labels are names, as many as there are samples.
+
+    Args:
+        labels: One name a sample; None for a sample without. A whole number stands for its decimal name.
+        n: Number of samples.
+
+    Returns:
+        The names.
+
+    Raises:
+        LabelError: If their number or type differs, or a name is empty or too long.
+    """
+    if isinstance(labels, str | bytes) or not hasattr(labels, "__len__"):
+        raise LabelError(f"expected one label per sample ({n}), found {labels!r:.80}. Pass a list of names.")
+    if len(labels) != n:
+        raise LabelError(
+            f"expected one label per sample ({n}), found {len(labels)}. Pass None for samples without one."
+        )
+    return [None if label is None else check_name(label) for label in labels]
+
+
+def check_name(label: object) -> str:
+    """Return a class name as text.
+
+    Raises:
+        LabelError: If it is not a printable text of 1 to 200 characters or a whole number.
+    """
+    if isinstance(label, int | np.integer) and not isinstance(label, bool):
+        return str(int(label))
+    if not isinstance(label, str) or not 0 < len(label.strip()) <= len(label) <= MAX_NAME or not label.isprintable():
+        raise LabelError(f"expected a class name of 1 to {MAX_NAME} printable characters, found {label!r:.80}.")
+    return str(label)
+
+
+def check_texts(values: Sequence[str | None] | None, n: int, what: str) -> list[str | None]:
+    """Check optional keys or tags: none at all, or one (or None) a sample.
+
+    Raises:
+        InputError: If their number or type differs.
+    """
+    if values is None:
+        return [None] * n
+    if isinstance(values, str) or len(values) != n or any(not isinstance(v, str | None) for v in values):
+        raise InputError(f"expected one of {what} (text or None) per sample ({n}), found {values!r:.80}.")
+    return list(values)

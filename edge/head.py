@@ -1,0 +1,93 @@
+"""A head in use: linear layer, the classes of its rows, and what it was judged on."""
+
+from dataclasses import dataclass, field
+from typing import Self, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import LinearLayer
+from ..errors import StoreCorruptError
+from ..tensors import pack, unpack
+from .heads import ABSENT
+
+Float32 = NDArray[np.float32]
+Ids = NDArray[np.int64]
+_NOTHING = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True)
+class LinearHead:
+    """A linear classifier on latents. Immutable, so that a reader never sees half of a change.
+
+    Args:
+        layer: The weights; a row with bias `ABSENT` is a class it cannot predict.
+        classes: ``(k,) int64`` class id of each row.
+        judged: ``(n,) int64`` ids of the samples it was fitted on, ascending.
+        predicted: ``(n,) int64`` class ids that it predicted for them without them, -1 for none: what stands for its
+            predictions when a successor is compared with it on the same samples.
+    """
+
+    layer: LinearLayer
+    classes: Ids
+    judged: Ids = field(default_factory=lambda: _NOTHING)
+    predicted: Ids = field(default_factory=lambda: _NOTHING)
+
+    def logits(self, latents: Float32) -> Float32:
+        """Return ``(n, k) float32`` logits of ``(n, d) float32`` latents."""
+        result: Float32 = latents @ self.layer.weight.T
+        result += self.layer.bias
+        return result
+
+    def probabilities(self, latents: Float32) -> Float32:
+        """Return ``(n, k) float32`` class probabilities of ``(n, d) float32`` latents."""
+        result = self.logits(latents)
+        result -= result.max(axis=1, keepdims=True)
+        np.exp(result, out=result)
+        result /= result.sum(axis=1, keepdims=True)
+        return result
+
+    def held_out(self, ids: Ids, latents: Float32) -> Ids:
+        """Predict stored samples as if none of them had been fitted on.
+
+        Args:
+            ids: ``(n,)`` sample ids.
+            latents: ``(n, d) float32``.
+
+        Returns:
+            ``(n,)`` class ids; for samples that it was fitted on, what was predicted without them.
+        """
+        found: Ids = self.classes[self.logits(latents).argmax(axis=1)]
+        if len(self.judged):
+            place = np.minimum(np.searchsorted(self.judged, ids), len(self.judged) - 1)
+            found = np.where(self.judged[place] == ids, self.predicted[place], found)
+        return found
+
+    def knows(self, ids: Ids) -> NDArray[np.bool_]:
+        """Return which classes it can predict, for ``(k,)`` class ids."""
+        result: NDArray[np.bool_] = np.isin(ids, self.classes[self.layer.bias > ABSENT])
+        return result
+
+    def to_bytes(self) -> bytes:
+        """Return it as safetensors."""
+        layer = {"weight": self.layer.weight, "bias": self.layer.bias}
+        return pack({**layer, "classes": self.classes, "judged": self.judged, "predicted": self.predicted})
+
+    @classmethod
+    def from_bytes(cls, content: bytes, width: int, where: str) -> Self:
+        """Read what `to_bytes` gave.
+
+        Raises:
+            StoreCorruptError: If it does not fit together.
+            BundleFormatError: If it is not safetensors of the right kind.
+        """
+        row, column = ("i8", (-1,)), ("f4", (-1,))
+        spec = {"weight": ("f4", (-1, width)), "bias": column, "classes": row, "judged": row, "predicted": row}
+        arrays = unpack(content, where, spec)
+        weight, bias = cast(Float32, arrays["weight"]), cast(Float32, arrays["bias"])
+        classes, judged, predicted = (cast(Ids, arrays[name]) for name in ("classes", "judged", "predicted"))
+        if not len(weight) == len(bias) == len(classes) or len(judged) != len(predicted) or not len(weight):
+            raise StoreCorruptError(
+                f"{where}: expected as many rows as classes, found others. Roll back or start anew."
+            )
+        return cls(LinearLayer(weight, bias), classes, judged, predicted)

@@ -1,0 +1,123 @@
+"""What every head solves: labelled latents, what is known of the source, and a prior, in one set of coordinates."""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+Prior = Literal["none", "shipped"]
+# Logit of a class that the training samples say nothing of: it is never predicted.
+ABSENT = -1e9
+
+
+@dataclass(frozen=True)
+class SourceTerm:
+    """The source statistics in the coordinates of a problem.
+
+    Args:
+        count: ``(k,)`` samples of each class; 0 for classes that the source does not have.
+        mean: ``(k, m)`` class means.
+        scatter: ``(m, m)`` scatter within the classes.
+    """
+
+    count: Float64
+    mean: Float64
+    scatter: Float64
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A linear head in the coordinates of a problem: ``logits = x @ weight.T + bias``.
+
+    Args:
+        weight: ``(k, m)``.
+        bias: ``(k,)``.
+    """
+
+    weight: Float64
+    bias: Float64
+
+    def logits(self, x: Float64) -> Float64:
+        """Return ``(n, k)`` logits of ``(n, m)`` samples."""
+        result: Float64 = x @ self.weight.T + self.bias
+        return result
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Labelled samples and what may help to classify more like them.
+
+    Args:
+        x: ``(n, m)`` samples, standardised.
+        y: ``(n,)`` classes, 0 to k - 1.
+        k: Number of classes.
+        source: Source statistics, or None.
+        prior: The shipped head, or None; rows of classes that it does not have are 0 with bias `ABSENT`.
+    """
+
+    x: Float64
+    y: NDArray[np.int64]
+    k: int
+    source: SourceTerm | None = None
+    prior: Weights | None = None
+
+    def subset(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Problem":
+        """Return the problem with only some of the samples."""
+        return replace(self, x=self.x[rows], y=self.y[rows])
+
+    @property
+    def counts(self) -> Float64:
+        """``(k,)`` samples of each class."""
+        return np.bincount(self.y, minlength=self.k).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One way to fit a head.
+
+    Args:
+        head: Name of the head.
+        regularisation: Its strength; what it means, each head says.
+        source_weight: Weight of one source sample against one local sample, 0 (local only) to 1 (pooled).
+        prior: What the head is drawn towards.
+    """
+
+    head: str
+    regularisation: float
+    source_weight: float = 0.0
+    prior: Prior = "none"
+
+
+class Head(Protocol):
+    """A kind of head. Deterministic: equal problems give equal weights."""
+
+    @property
+    def name(self) -> str:
+        """Its name, as in a `Setting`."""
+
+    def settings(self, problem: Problem) -> tuple[Setting, ...]:
+        """Return the settings worth trying on a problem, from the strongest regularisation to the weakest."""
+
+    def solve(self, problem: Problem, settings: tuple[Setting, ...]) -> list[Weights]:
+        """Fit one head per setting.
+
+        Args:
+            problem: Samples and source.
+            settings: Some of what `settings` returned.
+
+        Returns:
+            Weights in the order of the settings. A class that neither samples nor source show has bias `ABSENT`.
+        """
+
+
+def weighted_means(problem: Problem, weight: float) -> tuple[Float64, Float64]:
+    """Return counts ``(k,)`` and class means ``(k, m)`` of the samples together with the source at a weight."""
+    count = problem.counts
+    total = np.zeros((problem.k, problem.x.shape[1]))
+    np.add.at(total, problem.y, problem.x)
+    if problem.source is not None and weight > 0:
+        count = count + weight * problem.source.count
+        total += weight * problem.source.count[:, None] * problem.source.mean
+    return count, total / np.where(count > 0, count, 1)[:, None]

@@ -1,0 +1,447 @@
+"""The device API: open a bundle, predict, observe, adapt."""
+
+import json
+import logging
+import os
+import platform
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from types import TracebackType
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..bundle import Bundle, LinearLayer
+from ..errors import ConformanceError, InputError, LabelError
+from ..manifest import Runtime
+from .adaptation import Shipped, adapt
+from .checks import Labels, check_frames, check_labels, check_texts
+from .head import Float32, Ids, LinearHead
+from .heads import HEADS, Prior, Setting
+from .report import Report
+from .runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
+from .statistics import SourceStatistics
+from .store import Store, stored_variant
+
+Progress = Callable[[int, int], None]
+# Frames that go through the backbone together: large enough for speed, small enough for a device's memory.
+BATCH = 8
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for ``n`` frames.
+
+    Args:
+        labels: ``(n,)`` class names.
+        probabilities: ``(n, k) float32``; rows add up to 1.
+        classes: Names of the ``k`` columns.
+    """
+
+    labels: NDArray[np.str_]
+    probabilities: Float32
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One entry of the history.
+
+    Args:
+        number: Its number; 0 is the shipped head.
+        current: Whether it is in use.
+        time: When it was made, in seconds since 1970; 0 for the shipped head.
+        summary: What it is, in words.
+    """
+
+    number: int
+    current: bool
+    time: float
+    summary: str
+
+
+class Learner:
+    """An opened bundle with its local store and the head in use. Make one with `Learner.open`; close it, or use `with`.
+
+    `predict` and `score` may be called from several threads, also while `adapt` runs.
+    """
+
+    def __init__(self, bundle: Bundle, runtime: Runtime, embedder: Embedder, store: Store, new_classes: str) -> None:
+        self._bundle, self._runtime, self._embedder, self._store = bundle, runtime, embedder, store
+        self._new_classes = new_classes
+        self._adapting = threading.Lock()
+        self._code = bundle.code(runtime)
+        self._state = self._load_head()
+
+    @classmethod
+    def open(
+        cls,
+        path: str | os.PathLike[str],
+        store: str | os.PathLike[str] | None = None,
+        *,
+        new_classes: Literal["add", "refuse"] = "add",
+        threads: int | None = None,
+        runtime: RuntimeChoice = "auto",
+        timeout: float = 5.0,
+    ) -> Self:
+        """Open a bundle, and resume from its store.
+
+        Args:
+            path: The bundle.
+            store: SQLite file that keeps samples and versions, made if it is not there; None keeps them in memory only.
+            new_classes: Whether labels that no class has yet add a class, or are refused.
+            threads: Threads of the inference runtime; None uses every core that this process may use.
+            runtime: ``"onnx"``, ``"tflite"`` or ``"auto"``: what the store was made with, else what is installed.
+            timeout: Seconds to wait while another process writes to the store.
+
+        Returns:
+            The learner.
+
+        Raises:
+            BundleError: If the bundle is damaged, altered or of an unknown version.
+            StoreError: If the store belongs to another backbone, is damaged, or is being written to.
+            BackendError: If the runtime cannot load the backbone, or computes something else than the bundle promises.
+            MissingExtraError: If no runtime that fits is installed.
+        """
+        if new_classes not in ("add", "refuse"):
+            raise InputError(f"expected new_classes to be 'add' or 'refuse', found {new_classes!r}.")
+        bundle = Bundle(path)
+        try:
+            chosen = choose_runtime(bundle, runtime, stored_variant(store))
+            manifest = bundle.manifest
+            embedder = load_backbone(bundle.backbone(chosen), chosen, manifest.input, manifest.width, threads)
+            opened = Store(store, bundle.variant(chosen).hash, manifest.width, manifest.classes, timeout)
+            try:
+                _check_conformance(bundle, chosen, embedder, opened)
+                return cls(bundle, chosen, embedder, opened, new_classes)
+            except BaseException:
+                opened.close()
+                raise
+        except BaseException:
+            bundle.close()
+            raise
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of the inference runtime in use."""
+        return self._embedder.description
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of all classes, shipped ones first, then in the order in which they were added."""
+        return tuple(self._store.classes().values())
+
+    def predict(self, frames: ArrayLike) -> Prediction:
+        """Classify frames.
+
+        Args:
+            frames: ``(n, *shape)`` raw samples as the bundle declares them, or one without the first axis.
+
+        Returns:
+            The prediction.
+
+        Raises:
+            InputError: If the frames do not fit, or if there is no head yet.
+        """
+        checked = check_frames(frames, self._bundle.manifest.input)
+        state = self._state
+        if state is None:
+            raise InputError("expected a head to predict with, found none: observe labelled samples and adapt() first.")
+        head, names = state
+        chunks = [self._embedder.embed(checked[i : i + BATCH]) for i in range(0, len(checked), BATCH)]
+        probabilities = head.probabilities(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
+        return Prediction(np.array(names)[probabilities.argmax(axis=1)], probabilities, names)
+
+    def observe(
+        self,
+        frames: ArrayLike,
+        labels: Labels | None = None,
+        *,
+        tags: Sequence[str | None] | None = None,
+        keys: Sequence[str | None] | None = None,
+        on_duplicate: Literal["refuse", "skip"] = "refuse",
+        progress: Progress | None = None,
+    ) -> Ids:
+        """Run the backbone once per frame and store the latents. All of them are stored, or none.
+
+        Args:
+            frames: ``(n, *shape)`` raw samples, or one without the first axis.
+            labels: ``n`` class names, None for a frame without; a whole number stands for its decimal name.
+            tags: ``n`` groups, for example the person a frame shows.
+            keys: ``n`` names by which the application finds its own frames again.
+            on_duplicate: What to do with a frame that is stored already, byte for byte: refuse the call, or skip the
+                frame and return the id that it has.
+            progress: Called with the number of frames done and of all.
+
+        Returns:
+            ``(n,) int64`` sample ids.
+
+        Raises:
+            InputError: If frames, labels, tags or keys do not fit.
+            DuplicateSampleError: If a frame is stored already, or occurs twice.
+            LabelError: If a label is unknown and new classes are refused.
+            StoreError: If the store cannot be written.
+        """
+        checked = check_frames(frames, self._bundle.manifest.input)
+        n = len(checked)
+        names = check_labels([None] * n if labels is None else labels, n)
+        some_tags, some_keys = check_texts(tags, n, "tags"), check_texts(keys, n, "keys")
+        self._check_known(names)
+        digests = [self._store.digest(frame) for frame in checked]
+        new, stored = self._store.unstored(digests, refuse=on_duplicate == "refuse")
+        codes = np.empty((len(new), self._bundle.manifest.width), np.uint8)
+        for i in range(0, len(new), BATCH):
+            rows = new[i : i + BATCH]
+            chunk = checked[i : i + len(rows)] if len(new) == n else checked[rows]
+            codes[i : i + len(rows)] = self._code.encode(self._embedder.embed(chunk))
+            if progress is not None:
+                progress(i + len(rows), len(new))
+        with self._store.transaction():
+            ids = self._class_ids(names)
+            added = self._store.add(
+                codes,
+                [ids[i] for i in new],
+                [digests[i] for i in new],
+                [some_keys[i] for i in new],
+                [some_tags[i] for i in new],
+            )
+        places = dict(zip((digests[i] for i in new), added.tolist(), strict=True)) | stored
+        return np.array([places[digest] for digest in digests], np.int64)
+
+    def label(self, ids: Sequence[int] | Ids, labels: Labels) -> None:
+        """Label or relabel stored samples; None takes a label away.
+
+        Args:
+            ids: ``n`` sample ids.
+            labels: ``n`` class names, or None.
+
+        Raises:
+            InputError: If an id is not stored.
+            LabelError: If a label is unknown and new classes are refused.
+        """
+        names = check_labels(labels, len(ids))
+        self._check_known(names)
+        with self._store.transaction():
+            self._store.label([int(i) for i in ids], self._class_ids(names))
+
+    def adapt(self, *, on_insufficient: Literal["keep", "apply"] = "keep", progress: Progress | None = None) -> Report:
+        """Choose, fit and judge a head on the labelled samples, and use it if it is no worse.
+
+        Args:
+            on_insufficient: What to do when the held-out samples are too few to tell whether the candidate is better:
+                keep the head in use, or apply the candidate all the same.
+            progress: Called with the number of cross-validation folds done and of all.
+
+        Returns:
+            The report: what was decided and why.
+
+        Raises:
+            LabelError: If fewer than two classes are labelled.
+            NotEnoughSamplesError: If there are fewer labelled samples than classes.
+            StoreError: If the new version cannot be stored; the head in use stays.
+        """
+        if on_insufficient not in ("keep", "apply"):
+            raise InputError(f"expected on_insufficient to be 'keep' or 'apply', found {on_insufficient!r}.")
+        return self._adapt(on_insufficient, None, progress)
+
+    def fit(self, x: ArrayLike, y: Labels) -> Self:
+        """Observe labelled frames and adapt to everything stored: scikit-learn's spelling.
+
+        The candidate is applied unless held-out samples speak against it. Stored samples stay; frames that are stored
+        already are not stored twice.
+
+        Args:
+            x: ``(n, *shape)`` raw samples.
+            y: ``n`` class names.
+
+        Returns:
+            The learner itself.
+        """
+        self.observe(x, y, on_duplicate="skip")
+        self._adapt("apply", None, None)
+        return self
+
+    def partial_fit(self, x: ArrayLike, y: Labels) -> Self:
+        """Observe labelled frames and refit the head in use with the setting it has, without a search.
+
+        Args:
+            x: ``(n, *shape)`` raw samples.
+            y: ``n`` class names.
+
+        Returns:
+            The learner itself.
+        """
+        self.observe(x, y, on_duplicate="skip")
+        self._adapt("apply", self._last_setting(), None)
+        return self
+
+    def score(self, x: ArrayLike, y: Labels) -> float:
+        """Return the share of frames that are classified right.
+
+        Args:
+            x: ``(n, *shape)`` raw samples.
+            y: ``n`` class names.
+        """
+        names = check_labels(y, len(check_frames(x, self._bundle.manifest.input)))
+        return float(np.mean(self.predict(x).labels == np.array(names)))
+
+    def versions(self) -> list[Version]:
+        """Return the history, oldest first; number 0 is the shipped head."""
+        current = self._store.current
+        entries = [Version(0, current == 0, 0.0, "as shipped" if self._shipped_head() else "no head was shipped")]
+        for stored in self._store.versions():
+            summary = str(json.loads(stored.report).get("summary", ""))
+            entries.append(Version(stored.id, stored.id == current, stored.time, summary))
+        return entries
+
+    def rollback(self, number: int | None = None) -> int:
+        """Use an earlier version again. Samples and later versions stay.
+
+        Args:
+            number: The version to use; by default the one before the one in use.
+
+        Returns:
+            The number of the version now in use.
+
+        Raises:
+            InputError: If there is no such version.
+        """
+        with self._adapting:
+            numbers = [version.number for version in self.versions()]
+            current = self._store.current
+            earlier = [n for n in numbers if n < current]
+            if number is None and not earlier:
+                raise InputError("expected an earlier version to roll back to, found that the shipped head is in use.")
+            target = earlier[-1] if number is None else number
+            if target not in numbers:
+                raise InputError(f"expected one of the versions {numbers}, found {number!r}. See versions().")
+            self._store.current = target
+            self._state = self._load_head()
+        return target
+
+    def close(self) -> None:
+        """Close store and bundle. Closing twice is allowed."""
+        self._store.close()
+        self._bundle.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _adapt(self, on_insufficient: str, only: Setting | None, progress: Progress | None) -> Report:
+        with self._adapting:
+            begun = time.perf_counter()
+            names = self._store.classes()
+            samples = self._store.labelled()
+            source = self._bundle.source(self._runtime)
+            shipped = Shipped(
+                len(self._bundle.manifest.classes),
+                self._code,
+                self._bundle.head(self._runtime),
+                None if source is None else SourceStatistics.from_arrays(source),
+            )
+            current = None if self._state is None else self._state[0]
+            candidate = adapt(samples, shipped, current, names, HEADS, only, progress)
+            judgement = candidate.judgement
+            applied = judgement.verdict == "accepted" or (
+                judgement.verdict == "insufficient" and on_insufficient == "apply"
+            )
+            reason = judgement.reason
+            if judgement.verdict == "insufficient":
+                reason += " Applied as asked." if applied else " The head in use stays."
+            version = self._store.current
+            report = Report(
+                applied=applied,
+                version=version,
+                judgement=judgement,
+                reason=reason,
+                before=candidate.before,
+                after=candidate.after,
+                samples=len(samples.ids),
+                classes=tuple(names[int(i)] for i in candidate.head.classes),
+                chosen=candidate.selection.best,
+                trials=candidate.selection.trials,
+                folds=candidate.selection.folds,
+                seconds=time.perf_counter() - begun,
+            )
+            if applied:
+                kept = json.dumps(
+                    {"summary": str(report), "setting": asdict(report.chosen.setting), **_figures(report)}
+                )
+                version = self._store.add_version(kept, candidate.head.to_bytes())
+                self._state = self._load_head()
+            _log.info("%s", report)
+            return replace(report, version=version, seconds=time.perf_counter() - begun)
+
+    def _check_known(self, names: Sequence[str | None]) -> None:
+        if self._new_classes == "add":
+            return
+        known = set(self._store.classes().values())
+        unknown = sorted({name for name in names if name is not None and name not in known})
+        if unknown:
+            raise LabelError(
+                f"expected labels among the classes {sorted(known)[:20]}, found {unknown[:5]}. "
+                f"Correct them, or open with new_classes='add'."
+            )
+
+    def _class_ids(self, names: Sequence[str | None]) -> list[int | None]:
+        self._store.add_classes(list(dict.fromkeys(name for name in names if name is not None)))
+        ids = {name: number for number, name in self._store.classes().items()}
+        return [None if name is None else ids[name] for name in names]
+
+    def _shipped_head(self) -> LinearLayer | None:
+        return self._bundle.head(self._runtime)
+
+    def _load_head(self) -> tuple[LinearHead, tuple[str, ...]] | None:
+        """Return the head in use with the names of its rows."""
+        number = self._store.current
+        if number == 0:
+            layer = self._shipped_head()
+            if layer is None:
+                return None
+            head = LinearHead(layer, np.arange(len(layer.bias)))
+        else:
+            content = self._store.version(number).head
+            head = LinearHead.from_bytes(content, self._bundle.manifest.width, f"{self._store.name}: version {number}")
+        names = self._store.classes()
+        return head, tuple(names[int(i)] for i in head.classes)
+
+    def _last_setting(self) -> Setting | None:
+        number = self._store.current
+        if number == 0:
+            return None
+        kept = json.loads(self._store.version(number).report)["setting"]
+        prior: Prior = "shipped" if kept["prior"] == "shipped" else "none"
+        return Setting(str(kept["head"]), float(kept["regularisation"]), float(kept["source_weight"]), prior)
+
+
+def _figures(report: Report) -> dict[str, object]:
+    plain = report.to_dict()
+    return {name: plain[name] for name in ("judgement", "reason", "before", "after", "samples", "classes", "seconds")}
+
+
+def _check_conformance(bundle: Bundle, runtime: Runtime, embedder: Embedder, store: Store) -> None:
+    """On a new machine or runtime, check that the backbone computes what the bundle says."""
+    here = f"{embedder.description} on {platform.machine()} {platform.processor()}".strip()
+    if store.conformed == here:
+        return
+    conformance, tolerance = bundle.conformance(runtime), bundle.variant(runtime).tolerance
+    if len(conformance.input):
+        found = embedder.embed(np.ascontiguousarray(conformance.input))
+        scale = float(np.abs(conformance.latent).max()) or 1.0
+        off = float(np.abs(found - conformance.latent).max()) / scale
+        if not off <= tolerance:
+            raise ConformanceError(
+                f"{bundle.path.name}: expected latents within {tolerance:.2g} of the bundle's on its own test inputs, "
+                f"found {off:.2g} with {here}. On x86 processors without VNNI, 8-bit products can saturate: use the other "
+                f"runtime, or a bundle converted with quantize=False."
+            )
+    store.conformed = here

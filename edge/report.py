@@ -1,0 +1,54 @@
+"""What `Learner.adapt` tells: what changed, by how much, and why."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .guard import Judgement
+from .selection import Trial
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of one adaptation.
+
+    Args:
+        applied: Whether the candidate is the current head now.
+        version: Number of the version in use after it; 0 is the shipped head.
+        judgement: What the guard says.
+        reason: Why it was applied or not, in words.
+        before: Class-balanced accuracy of the head in use until then, on the held-out samples compared; NaN if there is
+            nothing to compare.
+        after: That of the candidate, on the same samples, each predicted without it.
+        samples: Labelled samples it was fitted on.
+        classes: Names of the classes of the candidate.
+        chosen: The setting chosen.
+        trials: Every setting tried, best first.
+        folds: Folds of the cross-validation.
+        seconds: Wall time in seconds.
+    """
+
+    applied: bool
+    version: int
+    judgement: Judgement
+    reason: str
+    before: float
+    after: float
+    samples: int
+    classes: tuple[str, ...]
+    chosen: Trial
+    trials: tuple[Trial, ...]
+    folds: int
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values for JSON; NaN becomes None."""
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)), parse_constant=lambda _: None)
+        return plain
+
+    def __str__(self) -> str:
+        """One line: verdict, figures and reason."""
+        verdict = "applied" if self.applied else "not applied"
+        source = self.chosen.setting.source_weight
+        head = f"{self.chosen.setting.head}, source weight {source:g}" if source else self.chosen.setting.head
+        return f"{verdict} ({head}): {self.before:.3f} -> {self.after:.3f} on {self.samples} samples. {self.reason}"
