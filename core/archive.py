@@ -1,7 +1,8 @@
 """The container of a bundle: a ZIP file with stored members, each aligned to 64 bytes.
 
 Members are stored, never compressed, so that a reader can map them into memory and no file can unpack to more than its
-own size. Everything that a ZIP file may say in two places is checked to agree, since other tools may believe the other.
+own size. Everything around the members follows from their names, sizes and checksums. The reader compares it byte for
+byte with what the writer would have written, so no two programs can read the same file differently.
 """
 
 import mmap
@@ -9,23 +10,29 @@ import os
 import re
 import struct
 import tempfile
-import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from .errors import BundleFormatError, OutputExistsError
+from .errors import BundleFormatError, BundleIntegrityError, OutputExistsError
 
 ALIGNMENT = 64
 MAX_MEMBERS = 64
 MAX_BYTES = 2**31 - 1
-_NAME = re.compile(r"[a-z0-9_]+(?:[./-][a-z0-9_]+)*")
+MAX_NAME = 100
+_NAME = re.compile(rb"[a-z0-9_]+(?:[./-][a-z0-9_]+)*")
 _PADDING_ID = 0xD935
-_LOCAL_HEADER = struct.Struct("<4s5H3I2H")
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_UNREADABLE = (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError, EOFError)
-_ADVICE = "Get the file again from where it came from, or write it again with 'acclimate convert'."
+_LOCAL, _CENTRAL, _END = struct.Struct("<4s5H3I2H"), struct.Struct("<4s6H3I5H2I"), struct.Struct("<4s4H2IH")
+_ZIP_VERSION, _UNIX = 20, 3 << 8
+_NEW_YEAR_1980 = 1 << 5 | 1
+_MODE = 0o644 << 16
+_ADVICE = (
+    "Get the file again from where it came from, or write it again with 'acclimate convert'. "
+    "A bundle that was unpacked and packed again with another program is not one any more."
+)
 
 
 class Archive:
@@ -42,26 +49,14 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         size = self.path.stat().st_size
-        if not self.path.is_file() or not 22 <= size <= MAX_BYTES:
-            raise self._broken(f"expected a file of 22 bytes to 2 GiB, found {size:,} bytes")
+        if not self.path.is_file():
+            raise self._broken("expected a file, found something else")
+        if not _END.size <= size <= MAX_BYTES:
+            raise self._broken(f"expected a file of {_END.size} bytes to 2 GiB, found {size:,} bytes")
         with self.path.open("rb") as file:
-            try:
-                with zipfile.ZipFile(file) as directory:
-                    members, comment, end = directory.infolist(), directory.comment, directory.start_dir
-            except (
-                zipfile.BadZipFile,
-                NotImplementedError,
-                ValueError,
-                struct.error,
-                OverflowError,
-                EOFError,
-            ) as error:
-                raise self._broken(f"expected a ZIP file, found that {error}") from error
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         try:
-            if comment:
-                raise self._broken("expected no archive comment, found one")
-            self._spans = self._check(members, end)
+            self._entries = {entry.name: entry for entry in self._directory()}
         except BaseException:
             self._map.close()
             raise
@@ -69,18 +64,26 @@ class Archive:
     @property
     def sizes(self) -> dict[str, int]:
         """Size of every member in bytes, in the order of the file."""
-        return {name: stop - start for name, (start, stop) in self._spans.items()}
+        return {name: entry.size for name, entry in self._entries.items()}
 
     def read(self, name: str) -> bytes:
         """Return the content of one member.
 
         Raises:
             BundleFormatError: If there is no such member.
+            BundleIntegrityError: If its content does not have the CRC-32 that the directory says.
         """
-        if name not in self._spans:
-            raise self._broken(f"expected a member {name!r}, found {sorted(self._spans)}")
-        start, stop = self._spans[name]
-        return self._map[start:stop]
+        if name not in self._entries:
+            raise self._broken(f"expected a member {name!r}, found {sorted(self._entries)}")
+        entry = self._entries[name]
+        content = self._map[entry.start : entry.start + entry.size]
+        found = zlib.crc32(content)
+        if found != entry.crc:
+            raise BundleIntegrityError(
+                f"{self.path.name}: expected {name!r} with CRC-32 {entry.crc:08x}, found {found:08x}. "
+                f"The file was damaged: get it again from where it came from."
+            )
+        return content
 
     def close(self) -> None:
         """Unmap the file."""
@@ -97,47 +100,103 @@ class Archive:
     def _broken(self, what: str) -> BundleFormatError:
         return BundleFormatError(f"{self.path.name} is not a readable bundle: {what}. {_ADVICE}")
 
-    def _check(self, members: list[zipfile.ZipInfo], end: int) -> dict[str, tuple[int, int]]:
-        if not 1 <= len(members) <= MAX_MEMBERS:
-            raise self._broken(f"expected 1 to {MAX_MEMBERS} members, found {len(members)}")
-        spans: dict[str, tuple[int, int]] = {}
-        behind = 0
-        for member in sorted(members, key=lambda m: m.header_offset):
-            # `filename` is normalised by zipfile; `orig_filename` is what the file says.
-            name = member.orig_filename
-            if len(name) > 100 or not _NAME.fullmatch(name):
-                raise self._broken(f"expected member names like 'onnx/backbone.onnx', found {name[:100]!r}")
-            if name in spans:
-                raise self._broken(f"expected every member once, found {name!r} twice")
-            spans[name] = self._span(member, behind, end)
-            behind = spans[name][1]
-        return spans
+    def _directory(self) -> Iterator["_Entry"]:
+        """Read the directory at the end of the file and check that everything is where it must be."""
+        end = len(self._map) - _END.size
+        magic, *_, count, size, at, _ = _END.unpack_from(self._map, end)
+        if magic != b"PK\x05\x06":
+            raise self._broken("expected a ZIP directory at its end, found none: it is cut short, or something else")
+        if not 1 <= count <= MAX_MEMBERS:
+            raise self._broken(f"expected 1 to {MAX_MEMBERS} members, found {count}")
+        if at + size != end or self._map[end:] != _end(count, size, at):
+            raise self._broken("expected one ZIP directory right before the end, without a comment, found otherwise")
+        names: set[str] = set()
+        behind, directory = 0, at
+        for _ in range(count):
+            entry = self._entry(at, end)
+            if entry.name in names:
+                raise self._broken(f"expected every member once, found {entry.name!r} twice")
+            if entry.offset != behind or entry.start + entry.size > directory:
+                raise self._broken(
+                    f"expected {entry.name!r} at byte {behind:,} and before byte {directory:,}, found {entry.size:,} "
+                    f"bytes at byte {entry.offset:,}"
+                )
+            if self._map[entry.offset : entry.start] != entry.local():
+                raise self._broken(f"expected the header of {entry.name!r} to repeat the directory, found otherwise")
+            names.add(entry.name)
+            at, behind = at + len(entry.central()), entry.start + entry.size
+            yield entry
+        if at != end or behind != directory:
+            raise self._broken(f"expected nothing but {count} members and their directory, found more")
 
-    def _span(self, member: zipfile.ZipInfo, behind: int, end: int) -> tuple[int, int]:
-        name, at = member.orig_filename, member.header_offset
-        if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-            raise self._broken(f"expected stored members, found {name!r} compressed")
-        if member.flag_bits:
-            raise self._broken(f"expected plain members, found {name!r} with flags {member.flag_bits:#06x}")
-        if at < behind or at + _LOCAL_HEADER.size > end:
-            raise self._broken(f"expected members one after another, found {name!r} at byte {at:,}")
-        magic, _, flags, method, _, _, _, packed, unpacked, n_name, n_extra = _LOCAL_HEADER.unpack_from(self._map, at)
-        start = at + _LOCAL_HEADER.size + n_name + n_extra
-        found = self._map[at + _LOCAL_HEADER.size : at + _LOCAL_HEADER.size + n_name]
-        if (
-            magic != b"PK\x03\x04"
-            or flags
-            or method
-            or not packed == unpacked == member.file_size
-            or found != name.encode()
-        ):
-            raise self._broken(f"expected the header of {name!r} to repeat what the directory says, found otherwise")
-        if start + member.file_size > end:
-            raise self._broken(f"expected {member.file_size:,} bytes of {name!r}, found {max(0, end - start):,}")
-        return start, start + member.file_size
+    def _entry(self, at: int, end: int) -> "_Entry":
+        if at + _CENTRAL.size > end:
+            raise self._broken("expected as many members in the directory as it says, found fewer")
+        _, _, _, flags, method, _, _, crc, packed, unpacked, n, *_, offset = _CENTRAL.unpack_from(self._map, at)
+        name = self._map[at + _CENTRAL.size : min(at + _CENTRAL.size + n, end)]
+        if n > MAX_NAME or not _NAME.fullmatch(name):
+            raise self._broken(f"expected member names like 'onnx/backbone.onnx', found {name[:MAX_NAME]!r}")
+        entry = _Entry(name.decode(), unpacked, crc, offset)
+        if self._map[at : at + len(entry.central())] != entry.central():
+            raise self._broken(
+                f"expected {entry.name!r} stored as it is, with method 0, flags 0 and nothing of its own in the "
+                f"directory, found method {method}, flags {flags:#06x} and {packed:,} bytes for {unpacked:,}"
+            )
+        return entry
 
 
-def write_archive(path: str | os.PathLike[str], members: Mapping[str, bytes], *, overwrite: bool = False) -> None:
+@dataclass(frozen=True)
+class _Entry:
+    """One member: everything from which its two headers follow.
+
+    Args:
+        name: Its name.
+        size: Size of its content in bytes.
+        crc: CRC-32 of its content.
+        offset: Where its local header begins.
+    """
+
+    name: str
+    size: int
+    crc: int
+    offset: int
+
+    @property
+    def padding(self) -> int:
+        """Zeros in the extra field, which move the content to a multiple of `ALIGNMENT`."""
+        return -(self.offset + _LOCAL.size + len(self.name) + 4) % ALIGNMENT
+
+    @property
+    def start(self) -> int:
+        """Where the content begins."""
+        return self.offset + _LOCAL.size + len(self.name) + 4 + self.padding
+
+    def local(self) -> bytes:
+        """Return the header in front of the content."""
+        return _LOCAL.pack(b"PK\x03\x04", _ZIP_VERSION, *self._common()) + self._name_and_extra()
+
+    def central(self) -> bytes:
+        """Return the entry in the directory."""
+        fixed = _CENTRAL.pack(
+            b"PK\x01\x02", _UNIX | _ZIP_VERSION, _ZIP_VERSION, *self._common(), 0, 0, 0, _MODE, self.offset
+        )
+        return fixed + self._name_and_extra()
+
+    def _common(self) -> tuple[int, ...]:
+        """Flags, method, time, date, checksum, both sizes, and lengths of name and extra field."""
+        return 0, 0, 0, _NEW_YEAR_1980, self.crc, self.size, self.size, len(self.name), 4 + self.padding
+
+    def _name_and_extra(self) -> bytes:
+        return self.name.encode() + struct.pack("<HH", _PADDING_ID, self.padding) + bytes(self.padding)
+
+
+def write_archive(
+    path: str | os.PathLike[str],
+    members: Mapping[str, bytes],
+    *,
+    overwrite: bool = False,
+    check: Callable[[Path], None] | None = None,
+) -> None:
     """Write members to a container, atomically and reproducibly.
 
     The file appears under its name only when it is complete. Equal members give equal bytes: no time is stored.
@@ -146,6 +205,7 @@ def write_archive(path: str | os.PathLike[str], members: Mapping[str, bytes], *,
         path: Where to write.
         members: Name to content, in the order in which they are stored.
         overwrite: Replace a file that is there.
+        check: Called with the complete file before it gets its name; what it raises passes through.
 
     Raises:
         OutputExistsError: If the file is there and `overwrite` is false.
@@ -155,23 +215,28 @@ def write_archive(path: str | os.PathLike[str], members: Mapping[str, bytes], *,
     refuse_overwrite(target, overwrite=overwrite)
     if not 1 <= len(members) <= MAX_MEMBERS or sum(map(len, members.values())) > MAX_BYTES - 2**20:
         raise BundleFormatError(f"expected 1 to {MAX_MEMBERS} members below 2 GiB, found {len(members)}. Ship less.")
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=False) as archive:
-                for name, content in members.items():
-                    if len(name) > 100 or not _NAME.fullmatch(name):
-                        raise BundleFormatError(f"expected a member name like 'onnx/backbone.onnx', found {name!r}")
-                    archive.writestr(_header(name, file.tell()), content)
+    for name in members:
+        if len(name) > MAX_NAME or not _NAME.fullmatch(name.encode()):
+            raise BundleFormatError(
+                f"expected a member name like 'onnx/backbone.onnx', found {name!r:.200}. Use lower case and digits."
+            )
+    # A folder of its own keeps the file's name for messages, and vanishes with whatever is in it.
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent) as folder:
+        part = Path(folder) / target.name
+        with part.open("xb") as file:
+            entries: list[_Entry] = []
+            for name, content in members.items():
+                entries.append(_Entry(name, len(content), zlib.crc32(content), file.tell()))
+                file.write(entries[-1].local())
+                file.write(content)
+            directory, at = b"".join(entry.central() for entry in entries), file.tell()
+            file.write(directory + _end(len(entries), len(directory), at))
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes a private file; a bundle is one that others may read.
-        os.chmod(temporary, 0o644)
+        if check is not None:
+            check(part)
         refuse_overwrite(target, overwrite=overwrite)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        os.replace(part, target)
 
 
 def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
@@ -180,10 +245,5 @@ def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
         raise OutputExistsError(f"{path} is there already. Choose another name, or say that it may be overwritten.")
 
 
-def _header(name: str, offset: int) -> zipfile.ZipInfo:
-    header = zipfile.ZipInfo(name, _EPOCH)
-    header.external_attr = 0o644 << 16
-    header.create_system = 3
-    padding = -(offset + _LOCAL_HEADER.size + len(name) + 4) % ALIGNMENT
-    header.extra = struct.pack("<HH", _PADDING_ID, padding) + bytes(padding)
-    return header
+def _end(count: int, size: int, at: int) -> bytes:
+    return _END.pack(b"PK\x05\x06", 0, 0, count, count, size, at, 0)

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
@@ -267,7 +268,7 @@ def write_bundle(
     licence: str = "",
     overwrite: bool = False,
 ) -> Manifest:
-    """Write a bundle, then read it back and verify it.
+    """Write a bundle, and read it back and verify it before it gets its name.
 
     Args:
         path: Where to write; the suffix `.acc` is usual.
@@ -322,7 +323,10 @@ def write_bundle(
     )
     encoded = manifest.to_json()
     Manifest.from_json(encoded)
-    write_archive(path, {MANIFEST: encoded, **members}, overwrite=overwrite)
+    write_archive(path, {MANIFEST: encoded, **members}, overwrite=overwrite, check=_verify)
+    return manifest
+
+
+def _verify(path: Path) -> None:
     with Bundle(path) as written:
         written.verify()
-    return manifest

@@ -15,6 +15,8 @@ MAX_WIDTH = 65_536
 MAX_AXIS = 65_536
 MAX_ELEMENTS = 2**28
 MAX_TEXT = 4_096
+MAX_CLASS_NAME = 200
+MAX_MANIFEST = 2**24
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Runtime = Literal["onnx", "tflite"]
@@ -41,7 +43,9 @@ class InputSpec:
     def __post_init__(self) -> None:
         # Equal specs must have equal JSON, since a variant's hash covers it.
         object.__setattr__(self, "shape", tuple(int(axis) for axis in self.shape))
-        object.__setattr__(self, "range", tuple(float(bound) for bound in self.range))
+        # Adding 0 turns -0.0, which JSON tells apart, into 0.0.
+        object.__setattr__(self, "range", tuple(float(bound) + 0.0 for bound in self.range))
+        object.__setattr__(self, "axes", tuple(self.axes))
 
 
 @dataclass(frozen=True)
@@ -137,14 +141,16 @@ class Manifest:
             BundleVersionError: If its format version is not known.
             BundleFormatError: If anything in it is not as the format says.
         """
+        if len(content) > MAX_MANIFEST:
+            raise _wrong("manifest.json", f"at most {MAX_MANIFEST:,} bytes", f"{len(content):,}")
         try:
-            raw = json.loads(content, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+            raw = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise _wrong("manifest.json", "JSON text", str(error)) from error
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise _wrong("format", f"{FORMAT!r}", "something else")
         version = raw.pop("version", None)
-        if version != VERSION or isinstance(version, bool):
+        if type(version) is not int or version != VERSION:
             raise BundleVersionError(
                 f"expected bundle format version {VERSION}, found {version!r:.40}. Update Acclimate on this device, "
                 f"or write the bundle with a version of Acclimate that fits it."
@@ -215,6 +221,12 @@ def _text(raw: Any, where: str) -> str:
 def _name(raw: Any, where: str) -> str:
     if not _text(raw, where).strip() or not cast(str, raw).isprintable():
         raise _wrong(where, "a printable name", repr(raw))
+    return cast(str, raw)
+
+
+def _class_name(raw: Any, where: str) -> str:
+    if len(_name(raw, where)) > MAX_CLASS_NAME:
+        raise _wrong(where, f"a name of at most {MAX_CLASS_NAME} characters", f"{len(raw):,}")
     return cast(str, raw)
 
 
@@ -301,7 +313,7 @@ _VARIANT: Mapping[str, Reader] = {
 _MEMBER: Mapping[str, Reader] = {"sha256": _sha256, "size": _integer(0, 2**31)}
 _MANIFEST: Mapping[str, Reader] = {
     "task": _choice("classification"),
-    "classes": _list(_name, 0, MAX_CLASSES),
+    "classes": _list(_class_name, 0, MAX_CLASSES),
     "input": _record(InputSpec, _INPUT),
     "cut": _name,
     "taps": _list(_record(Tap, _TAP), 1, 1_000),

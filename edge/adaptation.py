@@ -14,7 +14,7 @@ from .guard import Judgement, judge
 from .head import Ids, LinearHead
 from .heads import HEADS, Head, Problem, Setting, Weights
 from .heads.problem import ABSENT
-from .selection import Selection, cross_validate, fit
+from .selection import Selection, cross_validate, eligible, fit
 from .statistics import SourceStatistics
 from .store import StoredSamples
 
@@ -74,7 +74,7 @@ def adapt(
         current: The head in use, or None.
         names: Class names by id, for messages.
         heads: The kinds of head to try.
-        only: Try nothing but this setting.
+        only: Try nothing but this setting, unless it forgets a shipped class.
         progress: Called with the number of folds done and of all.
 
     Returns:
@@ -88,7 +88,10 @@ def adapt(
     y = np.searchsorted(ids, samples.classes)
     coordinates = fit_coordinates(samples.codes, shipped.source, shipped.head, shipped.code)
     problem = _problem(samples, shipped, ids, y, coordinates)
-    heads = heads if only is None else [_Fixed(head, only) for head in heads if head.name == only.head]
+    if only is not None:
+        fixed = [_Fixed(head, only) for head in heads if head.name == only.head]
+        # Labels may have changed since it was chosen, so that it would forget a class now: then search anew.
+        heads = fixed if any(eligible(head, problem) for head in fixed) else heads
     selection = cross_validate(problem, heads, progress)
     layer = coordinates.layer(fit(problem, selection.best, heads), shipped.code)
     predicted = np.where(selection.predicted < 0, -1, ids[selection.predicted])
@@ -132,8 +135,8 @@ class _Fixed:
     def settings(self, problem: Problem) -> tuple[Setting, ...]:
         return (self.setting,)
 
-    def solve(self, problem: Problem, settings: tuple[Setting, ...]) -> list[Weights]:
-        return self.head.solve(problem, settings)
+    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
+        return self.head.solve(problem, settings, draft=draft)
 
 
 def _classes(samples: StoredSamples, shipped: Shipped, names: dict[int, str]) -> Ids:

@@ -72,7 +72,7 @@ def check_labels(labels: Labels, n: int) -> list[str | None]:
     Raises:
         LabelError: If their number or type differs, or a name is empty or too long.
     """
-    if isinstance(labels, str | bytes) or not hasattr(labels, "__len__"):
+    if isinstance(labels, str | bytes) or _length(labels) is None:
         raise LabelError(f"expected one label per sample ({n}), found {labels!r:.80}. Pass a list of names.")
     if len(labels) != n:
         raise LabelError(
@@ -85,9 +85,11 @@ def check_name(label: object) -> str:
     """Return a class name as text.
 
     Raises:
-        LabelError: If it is not a printable text of 1 to 200 characters or a whole number.
+        LabelError: If it is not a printable text of 1 to 200 characters or a whole number of at most 64 bits.
     """
     if isinstance(label, int | np.integer) and not isinstance(label, bool):
+        if not -(2**63) <= label < 2**64:
+            raise LabelError("expected a whole number of at most 64 bits, found a larger one. Name it by a text.")
         return str(int(label))
     if not isinstance(label, str) or not 0 < len(label.strip()) <= len(label) <= MAX_NAME or not label.isprintable():
         raise LabelError(f"expected a class name of 1 to {MAX_NAME} printable characters, found {label!r:.80}.")
@@ -102,6 +104,30 @@ def check_texts(values: Sequence[str | None] | None, n: int, what: str) -> list[
     """
     if values is None:
         return [None] * n
-    if isinstance(values, str) or len(values) != n or any(not isinstance(v, str | None) for v in values):
-        raise InputError(f"expected one of {what} (text or None) per sample ({n}), found {values!r:.80}.")
+    if isinstance(values, str) or _length(values) != n or not all(v is None or _is_text(v) for v in values):
+        raise InputError(f"expected one of {what} (text or None) per sample ({n}), found {values!r:.80}. Pass a list.")
     return list(values)
+
+
+def check_ids(ids: Sequence[int] | NDArray[np.int64]) -> list[int]:
+    """Check that sample ids are whole numbers.
+
+    Raises:
+        InputError: If one is not.
+    """
+    whole = _length(ids) is not None and all(isinstance(i, int | np.integer) and 0 < i < 2**63 for i in ids)
+    if not whole:
+        raise InputError(f"expected a list of ids that observe() returned, found {ids!r:.80}. Look them up.")
+    return [int(i) for i in ids]
+
+
+def _length(values: object) -> int | None:
+    try:
+        return len(values)  # type: ignore[arg-type]  # what has no length is what is asked
+    except TypeError:
+        return None
+
+
+def _is_text(value: object) -> bool:
+    # A lone surrogate has no UTF-8 form, and SQLite stores nothing else.
+    return isinstance(value, str) and not any("\ud800" <= c <= "\udfff" for c in value)

@@ -126,5 +126,18 @@ def fit_coordinates(
         spanning.append(prior.weight.astype(np.float64) * code.scale * spread)
     if sum(map(len, spanning)) >= d:
         return whole
-    basis, _ = np.linalg.qr(np.vstack(spanning).T)
-    return Coordinates(centre, spread, np.ascontiguousarray(basis))
+    return Coordinates(centre, spread, _orthonormal(np.vstack(spanning)))
+
+
+def _orthonormal(rows: Float64) -> Float64:
+    """Return a ``(d, m)`` orthonormal basis of the span of ``(r, d)`` rows, their principal axes.
+
+    From the Gram matrix, since that is several times faster than a QR or singular value decomposition of long rows.
+    Rows count by their direction only, so that a prior of small weights is not lost beside a source of many samples;
+    axes with less than 1e-7 of the greatest norm are lost in rounding, and left out.
+    """
+    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    values, vectors = np.linalg.eigh(rows @ rows.T)
+    kept = values > 1e-14 * values[-1]
+    basis: Float64 = rows.T @ (vectors[:, kept] / np.sqrt(values[kept]))
+    return basis

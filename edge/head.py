@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import LinearLayer
-from ..errors import StoreCorruptError
+from ..errors import BundleFormatError, StoreCorruptError
 from ..tensors import pack, unpack
 from .heads import ABSENT
 
 Float32 = NDArray[np.float32]
 Ids = NDArray[np.int64]
 _NOTHING = np.empty(0, np.int64)
+_ADVICE = "Restore the store from a copy, or start a new one."
 
 
 @dataclass(frozen=True)
@@ -78,16 +79,16 @@ class LinearHead:
         """Read what `to_bytes` gave.
 
         Raises:
-            StoreCorruptError: If it does not fit together.
-            BundleFormatError: If it is not safetensors of the right kind.
+            StoreCorruptError: If it is not safetensors of the right kind, or does not fit together.
         """
         row, column = ("i8", (-1,)), ("f4", (-1,))
         spec = {"weight": ("f4", (-1, width)), "bias": column, "classes": row, "judged": row, "predicted": row}
-        arrays = unpack(content, where, spec)
+        try:
+            arrays = unpack(content, where, spec)
+        except BundleFormatError as error:
+            raise StoreCorruptError(f"{error} {_ADVICE}") from error
         weight, bias = cast(Float32, arrays["weight"]), cast(Float32, arrays["bias"])
         classes, judged, predicted = (cast(Ids, arrays[name]) for name in ("classes", "judged", "predicted"))
         if not len(weight) == len(bias) == len(classes) or len(judged) != len(predicted) or not len(weight):
-            raise StoreCorruptError(
-                f"{where}: expected as many rows as classes, found others. Roll back or start anew."
-            )
+            raise StoreCorruptError(f"{where}: expected as many rows as classes, found others. {_ADVICE}")
         return cls(LinearLayer(weight, bias), classes, judged, predicted)

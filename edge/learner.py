@@ -9,26 +9,27 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..bundle import Bundle, LinearLayer
-from ..errors import ConformanceError, InputError, LabelError
+from ..errors import ConformanceError, InputError, LabelError, StoreCorruptError
 from ..manifest import Runtime
 from .adaptation import Shipped, adapt
-from .checks import Labels, check_frames, check_labels, check_texts
+from .checks import Labels, check_frames, check_ids, check_labels, check_texts
 from .head import Float32, Ids, LinearHead
 from .heads import HEADS, Prior, Setting
 from .report import Report
 from .runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
 from .statistics import SourceStatistics
-from .store import Store, stored_variant
+from .store import Store, StoredVersion, stored_variant
 
 Progress = Callable[[int, int], None]
 # Frames that go through the backbone together: large enough for speed, small enough for a device's memory.
 BATCH = 8
+_DAMAGED = "{}: expected version {} as adapt() stored it, found {}. Restore the store from a copy, or start a new one."
 _log = logging.getLogger(__name__)
 
 
@@ -135,6 +136,11 @@ class Learner:
         """Names of all classes, shipped ones first, then in the order in which they were added."""
         return tuple(self._store.classes().values())
 
+    @property
+    def samples(self) -> tuple[int, int]:
+        """Number of stored samples, and how many of them are labelled."""
+        return self._store.count()
+
     def predict(self, frames: ArrayLike) -> Prediction:
         """Classify frames.
 
@@ -163,7 +169,7 @@ class Learner:
         *,
         tags: Sequence[str | None] | None = None,
         keys: Sequence[str | None] | None = None,
-        on_duplicate: Literal["refuse", "skip"] = "refuse",
+        on_duplicate: Literal["refuse", "skip", "relabel"] = "refuse",
         progress: Progress | None = None,
     ) -> Ids:
         """Run the backbone once per frame and store the latents. All of them are stored, or none.
@@ -173,8 +179,8 @@ class Learner:
             labels: ``n`` class names, None for a frame without; a whole number stands for its decimal name.
             tags: ``n`` groups, for example the person a frame shows.
             keys: ``n`` names by which the application finds its own frames again.
-            on_duplicate: What to do with a frame that is stored already, byte for byte: refuse the call, or skip the
-                frame and return the id that it has.
+            on_duplicate: What to do with a frame that is stored already, byte for byte: refuse the call, skip the
+                frame and return the id that it has, or do so and give it the label of this call.
             progress: Called with the number of frames done and of all.
 
         Returns:
@@ -186,6 +192,8 @@ class Learner:
             LabelError: If a label is unknown and new classes are refused.
             StoreError: If the store cannot be written.
         """
+        if on_duplicate not in ("refuse", "skip", "relabel"):
+            raise InputError(f"expected on_duplicate to be 'refuse', 'skip' or 'relabel', found {on_duplicate!r}.")
         checked = check_frames(frames, self._bundle.manifest.input)
         n = len(checked)
         names = check_labels([None] * n if labels is None else labels, n)
@@ -200,15 +208,17 @@ class Learner:
             codes[i : i + len(rows)] = self._code.encode(self._embedder.embed(chunk))
             if progress is not None:
                 progress(i + len(rows), len(new))
+        again = [i for i in range(n) if on_duplicate == "relabel" and names[i] is not None and digests[i] in stored]
         with self._store.transaction():
-            ids = self._class_ids(names)
+            ids = self._class_ids([names[i] for i in new + again])
             added = self._store.add(
                 codes,
-                [ids[i] for i in new],
+                ids[: len(new)],
                 [digests[i] for i in new],
                 [some_keys[i] for i in new],
                 [some_tags[i] for i in new],
             )
+            self._store.label([stored[digests[i]] for i in again], ids[len(new) :])
         places = dict(zip((digests[i] for i in new), added.tolist(), strict=True)) | stored
         return np.array([places[digest] for digest in digests], np.int64)
 
@@ -223,10 +233,11 @@ class Learner:
             InputError: If an id is not stored.
             LabelError: If a label is unknown and new classes are refused.
         """
-        names = check_labels(labels, len(ids))
+        samples = check_ids(ids)
+        names = check_labels(labels, len(samples))
         self._check_known(names)
         with self._store.transaction():
-            self._store.label([int(i) for i in ids], self._class_ids(names))
+            self._store.label(samples, self._class_ids(names))
 
     def adapt(self, *, on_insufficient: Literal["keep", "apply"] = "keep", progress: Progress | None = None) -> Report:
         """Choose, fit and judge a head on the labelled samples, and use it if it is no worse.
@@ -252,7 +263,7 @@ class Learner:
         """Observe labelled frames and adapt to everything stored: scikit-learn's spelling.
 
         The candidate is applied unless held-out samples speak against it. Stored samples stay; frames that are stored
-        already are not stored twice.
+        already are not stored twice, and take the label given now.
 
         Args:
             x: ``(n, *shape)`` raw samples.
@@ -261,7 +272,7 @@ class Learner:
         Returns:
             The learner itself.
         """
-        self.observe(x, y, on_duplicate="skip")
+        self.observe(x, y, on_duplicate="relabel")
         self._adapt("apply", None, None)
         return self
 
@@ -275,7 +286,7 @@ class Learner:
         Returns:
             The learner itself.
         """
-        self.observe(x, y, on_duplicate="skip")
+        self.observe(x, y, on_duplicate="relabel")
         self._adapt("apply", self._last_setting(), None)
         return self
 
@@ -294,7 +305,7 @@ class Learner:
         current = self._store.current
         entries = [Version(0, current == 0, 0.0, "as shipped" if self._shipped_head() else "no head was shipped")]
         for stored in self._store.versions():
-            summary = str(json.loads(stored.report).get("summary", ""))
+            summary = str(self._kept(stored).get("summary", ""))
             entries.append(Version(stored.id, stored.id == current, stored.time, summary))
         return entries
 
@@ -319,8 +330,9 @@ class Learner:
             target = earlier[-1] if number is None else number
             if target not in numbers:
                 raise InputError(f"expected one of the versions {numbers}, found {number!r}. See versions().")
+            state = self._load_head(target)
             self._store.current = target
-            self._state = self._load_head()
+            self._state = state
         return target
 
     def close(self) -> None:
@@ -400,9 +412,9 @@ class Learner:
     def _shipped_head(self) -> LinearLayer | None:
         return self._bundle.head(self._runtime)
 
-    def _load_head(self) -> tuple[LinearHead, tuple[str, ...]] | None:
-        """Return the head in use with the names of its rows."""
-        number = self._store.current
+    def _load_head(self, number: int | None = None) -> tuple[LinearHead, tuple[str, ...]] | None:
+        """Return a version's head, by default the one in use, with the names of its rows."""
+        number = self._store.current if number is None else number
         if number == 0:
             layer = self._shipped_head()
             if layer is None:
@@ -412,15 +424,24 @@ class Learner:
             content = self._store.version(number).head
             head = LinearHead.from_bytes(content, self._bundle.manifest.width, f"{self._store.name}: version {number}")
         names = self._store.classes()
+        if not set(head.classes.tolist()) <= names.keys():
+            raise StoreCorruptError(_DAMAGED.format(self._store.name, number, "classes without a name"))
         return head, tuple(names[int(i)] for i in head.classes)
 
     def _last_setting(self) -> Setting | None:
         number = self._store.current
         if number == 0:
             return None
-        kept = json.loads(self._store.version(number).report)["setting"]
+        kept = self._kept(self._store.version(number))["setting"]
         prior: Prior = "shipped" if kept["prior"] == "shipped" else "none"
         return Setting(str(kept["head"]), float(kept["regularisation"]), float(kept["source_weight"]), prior)
+
+    def _kept(self, stored: StoredVersion) -> dict[str, Any]:
+        """Return what was written down when a version was made."""
+        try:
+            return dict(json.loads(stored.report))
+        except (ValueError, TypeError) as error:
+            raise StoreCorruptError(_DAMAGED.format(self._store.name, stored.id, f"that {error}")) from error
 
 
 def _figures(report: Report) -> dict[str, object]:

@@ -22,6 +22,7 @@ _HOLDS: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+_MAX_TAG = 2**32 - 1
 
 
 def refuse_external_data(content: bytes) -> None:
@@ -55,6 +56,9 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
     while at < len(view):
         tag, at = _varint(view, at)
         number, wire = tag >> 3, tag & 7
+        # Protocol buffers drop the higher bits of a longer tag, which would hide a field from this scan.
+        if not number or tag > _MAX_TAG:
+            raise ValueError(f"byte {at:,} follows a field that cannot be")
         if wire == _VARINT:
             value, at = _varint(view, at)
             yield number, wire, value

@@ -5,7 +5,7 @@ The device side never imports TensorFlow: the TFLite runtimes are `ai_edge_liter
 
 import os
 from importlib.util import find_spec
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,8 +47,8 @@ def choose_runtime(bundle: Bundle, wanted: RuntimeChoice = "auto", bound_to: str
 
     Args:
         bundle: The bundle.
-        wanted: A runtime, or ``"auto"``: the one whose variant an existing store is bound to, else the first that is
-            both installed and in the bundle, ONNX Runtime before LiteRT.
+        wanted: A runtime, or ``"auto"``: the one whose variant an existing store is bound to, and without such a store
+            the first that is both installed and in the bundle, ONNX Runtime before LiteRT.
         bound_to: Hash of the variant that an existing store is bound to.
 
     Returns:
@@ -62,7 +62,9 @@ def choose_runtime(bundle: Bundle, wanted: RuntimeChoice = "auto", bound_to: str
     if wanted not in ("auto", *RUNTIMES):
         raise BackendError(f"expected runtime 'auto' or one of {RUNTIMES}, found {wanted!r}. Name one of these.")
     candidates = [bundle.variant(wanted)] if wanted != "auto" else list(bundle.manifest.variants)
-    candidates.sort(key=lambda variant: (variant.hash != bound_to, RUNTIMES.index(variant.runtime)))
+    # Latents differ between runtimes, so a store can only go on with the one that it was made with.
+    candidates = [variant for variant in candidates if variant.hash == bound_to] or candidates
+    candidates.sort(key=lambda variant: RUNTIMES.index(variant.runtime))
     for variant in candidates:
         if installed(variant.runtime):
             return variant.runtime
@@ -108,6 +110,35 @@ def load_backbone(
     from .runtime_litert import LiteRTEmbedder
 
     return LiteRTEmbedder(content, spec, width, threads, module)
+
+
+def check_latents(latents: NDArray[np.generic], n: int, width: int, who: str) -> Float32:
+    """Check what a backbone gave.
+
+    Args:
+        latents: What it gave.
+        n: Number of frames.
+        width: Number of dimensions of the latent.
+        who: Name of the runtime, for the message.
+
+    Returns:
+        The same, ``(n, d) float32``.
+
+    Raises:
+        BackendError: If it has another type or shape, or values that are not finite.
+    """
+    if latents.dtype != np.float32 or latents.shape != (n, width):
+        raise BackendError(
+            f"expected latents ({n}, {width}) float32, found that {who} gives {latents.shape} {latents.dtype}. "
+            f"Convert the model again with a free batch axis."
+        )
+    finite = np.isfinite(cast(Float32, latents)).all(axis=1)
+    if not finite.all():
+        raise BackendError(
+            f"expected finite latents, found that {who} gives NaN or infinity for frame {int(finite.argmin())} of {n}. "
+            f"Look at that frame, or convert the model again."
+        )
+    return cast(Float32, latents)
 
 
 def usable_cores() -> int:

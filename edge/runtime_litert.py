@@ -2,15 +2,15 @@
 
 import threading
 from importlib import import_module
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
 from ..manifest import InputSpec
-
-Float32 = NDArray[np.float32]
+from .runtime import Float32, check_latents
+from .tflite_scan import refuse_unsound_model
 
 
 class LiteRTEmbedder:
@@ -28,18 +28,21 @@ class LiteRTEmbedder:
     """
 
     def __init__(self, content: bytes, spec: InputSpec, width: int, threads: int, module: str) -> None:
-        self.description = f"{module} {version(module.replace('_', '-'))}"
+        refuse_unsound_model(content)
+        self.description = f"{module} {_version(module)}"
+        self._width = width
         self._lock = threading.Lock()
         try:
             interpreter = import_module(f"{module}.interpreter").Interpreter
             self._interpreter = interpreter(model_content=content, num_threads=threads)
             self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError, TypeError, ImportError, AttributeError) as error:
+            inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        # On a malformed file LiteRT also raises KeyError, IndexError and UnicodeDecodeError.
+        except Exception as error:
             raise BackendError(
                 f"{self.description} cannot load the backbone: {str(error)[:300]}. "
                 f"tflite-runtime needs numpy < 2; otherwise install a newer ai-edge-litert, or convert the model again."
             ) from error
-        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         fits = len(inputs) == len(outputs) == 1 and inputs[0]["dtype"] == np.dtype(spec.dtype)
         fits = fits and tuple(inputs[0]["shape"][1:]) == spec.shape and outputs[0]["dtype"] == np.float32
         if not fits or tuple(outputs[0]["shape"][1:]) != (width,):
@@ -56,12 +59,25 @@ class LiteRTEmbedder:
         try:
             with self._lock:
                 if len(frames) != self._batch:
+                    # A resize that fails half-way leaves a size that nobody knows.
+                    self._batch = -1
                     self._interpreter.resize_tensor_input(self._input, frames.shape)
                     self._interpreter.allocate_tensors()
                     self._batch = len(frames)
                 self._interpreter.set_tensor(self._input, frames)
                 self._interpreter.invoke()
-                result: Float32 = self._interpreter.get_tensor(self._output)
-        except (ValueError, RuntimeError) as error:
-            raise BackendError(f"{self.description} failed on {frames.shape} {frames.dtype}: {error}") from error
-        return result
+                latents = self._interpreter.get_tensor(self._output)
+        except Exception as error:
+            raise BackendError(
+                f"{self.description} failed on {frames.shape} {frames.dtype}: {str(error)[:300]} "
+                f"Convert the model again."
+            ) from error
+        return check_latents(latents, len(frames), self._width, self.description)
+
+
+def _version(module: str) -> str:
+    try:
+        return version(module.replace("_", "-"))
+    # A nightly build goes by another name.
+    except PackageNotFoundError:
+        return "of unknown version"

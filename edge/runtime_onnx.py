@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from ..errors import BackendError
 from ..manifest import InputSpec
 from .onnx_scan import refuse_external_data
+from .runtime import Float32, check_latents
 
-Float32 = NDArray[np.float32]
 _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
 
@@ -31,6 +31,8 @@ class OnnxEmbedder:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # Else content that looks like ONNX Runtime's own format is read as that, which the scan does not know.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         # ONNX Runtime's exceptions share no base class below Exception.
@@ -42,13 +44,14 @@ class OnnxEmbedder:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         fits = len(inputs) == len(outputs) == 1 and inputs[0].type == _TYPES[spec.dtype]
         fits = fits and list(inputs[0].shape[1:]) == list(spec.shape) and outputs[0].type == "tensor(float)"
-        if not fits or list(outputs[0].shape[1:]) != [width]:
+        fits = fits and list(outputs[0].shape[1:]) == [width] and not isinstance(inputs[0].shape[0], int)
+        if not fits:
             found = [(i.type, i.shape) for i in inputs] + [(o.type, o.shape) for o in outputs]
             raise BackendError(
                 f"expected a backbone from (n, {', '.join(map(str, spec.shape))}) {spec.dtype} to (n, {width}) "
                 f"float32, found {found}. Convert the model again."
             )
-        self._input, self._output = inputs[0].name, outputs[0].name
+        self._input, self._output, self._width = inputs[0].name, outputs[0].name, width
 
     @property
     def description(self) -> str:
@@ -60,6 +63,8 @@ class OnnxEmbedder:
         try:
             (latents,) = self._session.run([self._output], {self._input: frames})
         except Exception as error:
-            raise BackendError(f"ONNX Runtime failed on {frames.shape} {frames.dtype}: {str(error)[:300]}") from error
-        result: Float32 = latents
-        return result
+            raise BackendError(
+                f"{self.description} failed on {frames.shape} {frames.dtype}: {str(error)[:300]} "
+                f"Convert the model again."
+            ) from error
+        return check_latents(latents, len(frames), self._width, self.description)

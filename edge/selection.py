@@ -97,7 +97,7 @@ def cross_validate(problem: Problem, heads: Sequence[Head] = HEADS, progress: Pr
         training = problem.subset(~held)
         row = 0
         for head, some in settings:
-            for weights in head.solve(training, some):
+            for weights in head.solve(training, some, draft=True):
                 logits[row, held] = weights.logits(problem.x[held])
                 row += 1
         if progress is not None:
@@ -199,11 +199,16 @@ def best_temperature(logits: Float64, y: NDArray[np.int64], weight: Float64) -> 
         each: Float64 = np.log(np.exp(below * inverse).sum(axis=1)) - own * inverse
         return np.minimum(each, 10.0)
 
-    for _ in range(20):
-        step = golden * (high - low)
-        if losses(high - step) @ weight <= losses(low + step) @ weight:
-            high = low + step
+    left, right = high - golden * (high - low), low + golden * (high - low)
+    at_left, at_right = losses(left) @ weight, losses(right) @ weight
+    while high - low > 0.01:
+        if at_left <= at_right:
+            high, right, at_right = right, left, at_left
+            left = high - golden * (high - low)
+            at_left = losses(left) @ weight
         else:
-            low = high - step
+            low, left, at_left = left, right, at_right
+            right = low + golden * (high - low)
+            at_right = losses(right) @ weight
     power = (low + high) / 2
     return float(scale / np.exp(power)), losses(power)

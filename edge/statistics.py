@@ -18,6 +18,8 @@ Float64 = NDArray[np.float64]
 # Codes are centred to -128..127; 1,024 products of two of them stay within 2**24, which float32 holds exactly.
 _EXACT_ROWS = 1_024
 _CENTRE = 128
+_MAX_CODE, _EXACT = 255.0, 2.0**53
+_HOSTILE = "expected {} in the source statistics, found others. Get the bundle again from where it came from."
 # Up to this width the second moment travels whole; above, as low rank + diagonal.
 FULL_WIDTH = 512
 RANK = 128
@@ -129,20 +131,28 @@ class SourceStatistics:
         """Read the arrays of a bundle's `source.safetensors`.
 
         Raises:
-            BundleFormatError: If the counts or the diagonal are not what they can be.
+            BundleFormatError: If counts, sums or scatter are not what 8-bit codes can give.
         """
         count, total = cast(Float64, arrays["count"]), cast(Float64, arrays["sum"])
-        d = total.shape[1]
-        if (count < 0).any() or (np.abs(total - 127.5 * count[:, None]) > 127.5 * count[:, None] + 0.5).any():
-            raise BundleFormatError("expected counts and sums of 8-bit codes in the source statistics, found others.")
+        d, most = total.shape[1], _MAX_CODE**2 * count.sum()
+        if (count < 0).any() or most > _EXACT:
+            raise BundleFormatError(_HOSTILE.format("counts from 0 up to what float64 holds exactly"))
+        if (total < 0).any() or (total > _MAX_CODE * count[:, None]).any():
+            raise BundleFormatError(_HOSTILE.format("sums of 8-bit codes"))
         if "moment" not in arrays:
-            diagonal = cast(Float64, arrays["diagonal"])
-            if (diagonal < 0).any():
-                raise BundleFormatError("expected a diagonal of at least 0 in the source statistics, found less.")
-            return cls(count, total, None, cast(NDArray[np.float32], arrays["factor"]), diagonal)
+            factor, diagonal = cast(NDArray[np.float32], arrays["factor"]), cast(Float64, arrays["diagonal"])
+            whole = (factor.astype(np.float64) ** 2).sum(axis=0) + diagonal
+            # Rounded to float32, the factor may give a little more than the scatter that it comes from.
+            if (diagonal < 0).any() or (whole > 1.001 * most).any():
+                raise BundleFormatError(_HOSTILE.format("a scatter of 8-bit codes"))
+            return cls(count, total, None, factor, diagonal)
         moment = np.zeros((d, d))
         moment[np.triu_indices(d)] = arrays["moment"]
-        return cls(count, total, moment + np.triu(moment, 1).T, None, None)
+        moment += np.triu(moment, 1).T
+        between = (total**2 / np.maximum(count, 1)[:, None]).sum(axis=0)
+        if (moment < 0).any() or (moment > most).any() or (np.diag(moment) < between - 1e-9 * most).any():
+            raise BundleFormatError(_HOSTILE.format("a second moment of 8-bit codes"))
+        return cls(count, total, moment, None, None)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """Return the arrays to store in a bundle; of a symmetric matrix the upper triangle, row by row."""

@@ -343,8 +343,9 @@ class Store:
                 raise StoreError(f"{self.name}: SQLite says: {error}. Nothing was changed.") from error
 
     def _prepare(self, variant: str, classes: Sequence[str]) -> None:
-        application, version = self._pragma("application_id"), self._pragma("user_version")
-        empty = self._pragma("schema_version") == 0
+        with self._reading():
+            application, version = self._pragma("application_id"), self._pragma("user_version")
+            empty = self._pragma("schema_version") == 0
         if not empty and application != APPLICATION_ID:
             raise StoreCorruptError(self._damage("it is another program's database"))
         if version > SCHEMA_VERSION:
@@ -352,6 +353,11 @@ class Store:
                 f"{self.name}: expected a store of schema version {SCHEMA_VERSION} or older, found {version}. "
                 f"Update Acclimate on this device."
             )
+        if not self.read_only:
+            # Not before: they are written to the file, which is now known to be ours.
+            self._connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
+            self._write_ahead()
+            self._connection.execute("PRAGMA synchronous = FULL")
         if version < SCHEMA_VERSION:
             with self.transaction():
                 # Another process may have done it between the look and the lock.
@@ -365,6 +371,25 @@ class Store:
                 f"{self.name}: expected latents of backbone {variant[:12]}..., found those of {str(bound)[:12]}... "
                 f"Open it with the bundle and runtime it was made with, or start a new store for this bundle."
             )
+        rows = self._connection.execute("SELECT name FROM classes WHERE id < ? ORDER BY id", (len(classes),))
+        found = [name for (name,) in rows]
+        if found != list(classes):
+            raise StoreMismatchError(
+                f"{self.name}: expected the classes {list(classes)[:20]} of this bundle, found {found[:20]}. "
+                f"Open it with the bundle it was made with, or start a new store for this one."
+            )
+
+    def _write_ahead(self) -> None:
+        """Switch to write-ahead logging; unlike other statements, this one does not wait for other processes itself."""
+        until = time.monotonic() + self._timeout
+        while True:
+            try:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() >= until:
+                    raise
+                time.sleep(0.01)
 
     def _found(self, variant: str, classes: Sequence[str]) -> None:
         salt = secrets.token_bytes(32)
@@ -427,11 +452,8 @@ def _connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: f
         # SQLite cannot read a WAL database on read-only media unless it is told that nobody writes to it.
         name, uri = (f"{Path(path).absolute().as_uri()}?immutable=1", True) if read_only else (os.fspath(path), False)
     connection = sqlite3.connect(name, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri)
-    pragmas = ["trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON"]
-    if not read_only:
-        pragmas += [f"page_size = {PAGE_SIZE}", "journal_mode = WAL", "synchronous = FULL"]
     try:
-        for pragma in pragmas:
+        for pragma in ("trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON"):
             connection.execute(f"PRAGMA {pragma}")
     except sqlite3.Error:
         connection.close()

@@ -5,7 +5,7 @@ import numpy as np
 from .problem import ABSENT, Float64, Problem, Setting, SourceTerm, Weights, weighted_means
 from .prototype import SOURCE_WEIGHTS
 
-REGULARISATIONS = (1000.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
+REGULARISATIONS = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
 
 
 class LDA:
@@ -27,10 +27,10 @@ class LDA:
         weights = SOURCE_WEIGHTS if problem.source is not None else (0.0,)
         return tuple(Setting(self.name, r, weight) for weight in weights for r in REGULARISATIONS)
 
-    def solve(self, problem: Problem, settings: tuple[Setting, ...]) -> list[Weights]:
+    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
         """Solve a linear system per setting. See `Head.solve`."""
         by_weight = {w: _pooled(problem, w) for w in dict.fromkeys(s.source_weight for s in settings)}
-        return [_discriminants(*by_weight[s.source_weight], s.regularisation) for s in settings]
+        return [_discriminants(*by_weight[s.source_weight], s.regularisation, draft=draft) for s in settings]
 
 
 def _pooled(problem: Problem, weight: float) -> tuple[Float64, Float64, Float64]:
@@ -49,13 +49,14 @@ def _about(source: SourceTerm, mean: Float64) -> Float64:
     return result
 
 
-def _discriminants(count: Float64, mean: Float64, scatter: Float64, r: float) -> Weights:
+def _discriminants(count: Float64, mean: Float64, scatter: Float64, r: float, *, draft: bool) -> Weights:
     m, present = len(scatter), count > 0
     freedom = max(count.sum() - present.sum(), 1.0)
     # One sample a class and no source: nothing is known of the scatter, and the identity stands for it.
     level = float(np.trace(scatter)) / m or freedom
     matrix = scatter / ((1 + r) * freedom)
     matrix[np.diag_indices(m)] += r * level / ((1 + r) * freedom)
-    weight = np.linalg.solve(matrix, mean.T).T
+    precision = np.float32 if draft else np.float64
+    weight = np.linalg.solve(matrix.astype(precision), mean.T.astype(precision)).T.astype(np.float64)
     bias = -(weight * mean).sum(axis=1) / 2
     return Weights(np.where(present[:, None], weight, 0), np.where(present, bias, ABSENT))

@@ -100,12 +100,13 @@ class Head(Protocol):
     def settings(self, problem: Problem) -> tuple[Setting, ...]:
         """Return the settings worth trying on a problem, from the strongest regularisation to the weakest."""
 
-    def solve(self, problem: Problem, settings: tuple[Setting, ...]) -> list[Weights]:
+    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
         """Fit one head per setting.
 
         Args:
             problem: Samples and source.
             settings: Some of what `settings` returned.
+            draft: Whether three digits are enough, as when settings are only compared.
 
         Returns:
             Weights in the order of the settings. A class that neither samples nor source show has bias `ABSENT`.

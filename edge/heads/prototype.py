@@ -23,7 +23,7 @@ class Prototype:
         weights = SOURCE_WEIGHTS if problem.source is not None else (0.0,)
         return tuple(Setting(self.name, 0.0, weight) for weight in weights)
 
-    def solve(self, problem: Problem, settings: tuple[Setting, ...]) -> list[Weights]:
+    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
         """Compute class means. See `Head.solve`."""
         return [_prototypes(problem, setting.source_weight) for setting in settings]
 

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from .problem import ABSENT, Float64, Prior, Problem, Setting, Weights
 
 # In units of the mean squared norm of a sample, which makes them fit any width.
-REGULARISATIONS = (0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
+REGULARISATIONS = (0.3, 0.08, 0.02, 0.005, 0.001, 0.0002, 0.00004)
 MAX_NEWTON, MAX_CG = 60, 80
-TOLERANCE = 1e-5
+TOLERANCE, DRAFT = 1e-6, 1e-3
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,16 @@ class Softmax:
         priors: tuple[Prior, ...] = ("none", "shipped") if problem.prior is not None else ("none",)
         return tuple(Setting(self.name, r, prior=prior) for prior in priors for r in REGULARISATIONS)
 
-    def solve(self, problem: Problem, settings: tuple[Setting, ...]) -> list[Weights]:
+    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
         """Minimise once per setting, each from the minimum of the one before. See `Head.solve`."""
         found: list[Weights] = []
         start: Float64 | None = None
         before: Prior = "none"
         for setting in settings:
             objective, present = _objective(problem, setting)
-            theta = minimise(objective, objective.prior if start is None or setting.prior != before else start)
+            if start is None or setting.prior != before:
+                start = objective.prior
+            theta = minimise(objective, start, DRAFT if draft else TOLERANCE)
             start, before = theta, setting.prior
             weight, bias = np.zeros((problem.k, problem.x.shape[1])), np.full(problem.k, ABSENT)
             weight[present], bias[present] = theta[:, :-1], theta[:, -1]

@@ -1,0 +1,5 @@
+"""`python -m acclimate.cli` is the command `acclimate`."""
+
+from . import main
+
+main()

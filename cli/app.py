@@ -1,0 +1,65 @@
+"""The commands, and what happens when one fails."""
+
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import AcclimateError
+from . import convert, demo, device
+from .console import fail
+
+EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
+_EPILOG = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 adaptation not applied, 130 interrupted."
+
+app = typer.Typer(
+    name="acclimate",
+    help="Ship one general model to many devices and let each adapt its last layers to its own place.",
+    epilog=_EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.command("demo")(demo.demo)
+app.command("convert")(convert.convert)
+app.command("inspect")(device.inspect)
+app.command("predict")(device.predict)
+app.command("observe")(device.observe)
+app.command("adapt")(device.adapt)
+app.command("versions")(device.versions)
+app.command("rollback")(device.rollback)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"acclimate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens to standard error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+    if verbose:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(name)s: %(message)s")
+
+
+def run() -> None:
+    """Run the command line; errors of ours are one line, without a traceback."""
+    try:
+        app()
+    except AcclimateError as error:
+        fail(str(error), EXIT_REFUSED)
+    except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        fail(f"{error.filename}: {error.strerror}. Check the path.", EXIT_REFUSED)
+    except OSError as error:
+        fail(f"{error.filename or 'the system'}: {error.strerror or error}.", EXIT_REFUSED)
+    except KeyboardInterrupt:
+        fail("interrupted; what was stored before stays.", EXIT_INTERRUPTED)

@@ -1,0 +1,102 @@
+"""Read frames and labels from files: NumPy arrays, or images in one folder per class."""
+
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingExtraError
+
+IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+Labels = list[str] | None
+
+
+def read_frames(path: Path, channels: int | None = None) -> tuple[NDArray[np.generic], Labels, list[str]]:
+    """Read frames from a file or folder.
+
+    Args:
+        path: A `.npy` file (frames), a `.npz` file (`x` with frames and, optionally, `y` with labels), an image, or a
+            folder: of images, or of one folder of images per class.
+        channels: Number of channels to read images with (1 or 3); by default as they are.
+
+    Returns:
+        Frames ``(n, ...)``, labels or None, and a name for each frame.
+
+    Raises:
+        InputError: If there is nothing to read, or if it cannot be read.
+        MissingExtraError: If an image is to be read and Pillow is not installed.
+    """
+    if not path.exists():
+        raise InputError(f"expected a file or folder of frames, found nothing at {path}. Check the path.")
+    if path.is_file() and path.suffix in (".npy", ".npz"):
+        frames, labels = _arrays(path)
+        return frames, labels, [f"{path.name}[{i}]" for i in range(len(frames))]
+    if path.is_file():
+        return _images([path], channels), None, [path.name]
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    if folders:
+        files = [file for folder in folders for file in _in(folder)]
+        return _images(files, channels), [file.parent.name for file in files], [_under(file, path) for file in files]
+    files = _in(path)
+    return _images(files, channels), None, [file.name for file in files]
+
+
+def _in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
+
+
+def _under(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).as_posix()
+
+
+def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        if path.suffix == ".npy":
+            return _batch(loaded, path), None
+        with loaded:
+            if "x" not in loaded:
+                raise InputError(f"{path.name}: expected an array 'x' with frames, found {sorted(loaded)}.")
+            frames = _batch(loaded["x"], path)
+            labels = loaded["y"] if "y" in loaded else None
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path.name}: expected a NumPy file without pickled objects, found that {error}.") from error
+    if labels is None:
+        return frames, None
+    if labels.shape != (len(frames),):
+        raise InputError(f"{path.name}: expected 'y' with {len(frames)} labels, found shape {labels.shape}.")
+    return frames, [str(label) for label in labels.tolist()]
+
+
+def _batch(frames: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
+    if frames.ndim < 2:
+        raise InputError(f"{path.name}: expected frames with the samples along the first axis, found {frames.shape}.")
+    return frames
+
+
+def _images(files: list[Path], channels: int | None) -> NDArray[np.generic]:
+    if not files:
+        raise InputError(f"expected .npy, .npz or images ({', '.join(IMAGES)}), found none. Check the path.")
+    if find_spec("PIL") is None:
+        raise MissingExtraError("reading images needs 'PIL', which is not installed. Install it with: pip install pillow")
+    from PIL import Image, UnidentifiedImageError
+
+    frames: list[NDArray[np.uint8]] = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                grey = image.mode in ("1", "L", "I;16") if channels is None else channels == 1
+                pixels = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
+        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(f"{file.name}: expected an image, found that {error}. Leave it out.") from error
+        frames.append(pixels[..., np.newaxis] if grey else pixels)
+        if frames[-1].shape != frames[0].shape:
+            raise InputError(
+                f"{file.name}: expected images of one size, found {frames[-1].shape} after {frames[0].shape}. "
+                f"Crop or resize them alike."
+            )
+    return np.stack(frames)

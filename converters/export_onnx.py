@@ -1,0 +1,109 @@
+"""Export a torch module from raw input to latent as one ONNX file."""
+
+import tempfile
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConversionError
+from .quiet import quiet
+
+INPUT, OUTPUT = "input", "latent"
+PREPROCESS = "preprocess"
+_BATCH = "n"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def export_onnx(module: nn.Module, example: Tensor) -> bytes:
+    """Export a module to ONNX, in float.
+
+    PyTorch's current exporter is tried first. The older one, which traces the module, takes some models that the
+    current one does not, and is tried next.
+
+    Args:
+        module: From raw input to latent. If its part that prepares the input is the submodule ``"preprocess"``, the
+            quantizer finds it by that name.
+        example: ``(n, ...)`` raw input, at least two samples; the batch axis stays free.
+
+    Returns:
+        The ONNX file: input ``"input"``, output ``"latent"``, weights inside, no traces of the machine it was made on.
+
+    Raises:
+        ConversionError: If neither exporter can export it.
+    """
+    failures: list[str] = []
+    for export in (_export_current, _export_traced):
+        try:
+            with quiet(), torch.no_grad():
+                model = export(module, example)
+            return bytes(_finish(model, example).SerializeToString())
+        # Exporters raise anything.
+        except Exception as error:
+            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            failures.append(f"{type(error).__name__}: {first_line[:200]}")
+    raise ConversionError(
+        f"expected a model that PyTorch can export to ONNX, found that both of its exporters fail. "
+        f"The current one: {failures[0]} The traced one: {failures[1]} "
+        f"Look for operations outside of torch and for control flow that depends on values."
+    )
+
+
+def _export_current(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        module,
+        (example,),
+        dynamo=True,
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        dynamic_shapes=({0: torch.export.Dim(_BATCH, min=1, max=65_536)},),
+        verbose=False,
+    )
+    assert program is not None  # noqa: S101  only the traced exporter returns None
+    return program.model_proto
+
+
+def _export_traced(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "float.onnx"
+        torch.onnx.export(
+            module,
+            (example,),
+            target,
+            dynamo=False,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_axes={INPUT: {0: _BATCH}, OUTPUT: {0: _BATCH}},
+        )
+        return onnx.load(target)
+
+
+def _finish(model: onnx.ModelProto, example: Tensor) -> onnx.ModelProto:
+    for i, node in enumerate(model.graph.node):
+        scopes = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), node.name)
+        inside = f"'{PREPROCESS}'" in scopes or scopes.startswith(f"/{PREPROCESS}/")
+        node.name = f"{PREPROCESS}/{node.op_type}_{i}" if inside else f"{node.op_type}_{i}"
+        # The exporter notes stack traces with paths of this machine.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in [*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer]:
+        del value.metadata_props[:]
+        value.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    model.graph.doc_string = model.doc_string = ""
+    model.graph.name = "backbone"
+    _check_shapes(model, example)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _check_shapes(model: onnx.ModelProto, example: Tensor) -> None:
+    (source,), (result,) = model.graph.input, model.graph.output
+    taken = [d.dim_param or d.dim_value for d in source.type.tensor_type.shape.dim]
+    given = [d.dim_param or d.dim_value for d in result.type.tensor_type.shape.dim]
+    if not isinstance(taken[0], str) or taken[1:] != list(example.shape[1:]) or len(given) != 2:
+        raise ConversionError(
+            f"expected an export from (n, {', '.join(map(str, example.shape[1:]))}) to (n, d), found {taken} to {given}"
+        )

@@ -1,0 +1,75 @@
+"""What of the source domain travels in a variant: statistics of its latents, and the shipped head."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..bundle import LinearLayer
+from ..edge.adaptation import Shipped, adapt
+from ..edge.heads import ABSENT
+from ..edge.statistics import SourceStatistics, Statistics
+from ..edge.store import StoredSamples
+from ..latent import LatentCode
+from ..tensors import Arrays
+
+HeadChoice = Literal["keep", "fit"]
+Float32 = NDArray[np.float32]
+# Cross-validation of the head needs no more; statistics take every sample.
+_FITTED_ON = 4_000
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Latents of the source domain with their classes.
+
+    Args:
+        latents: ``(n, d) float32``, from the variant's own backbone.
+        classes: ``(n,) int64`` places in the list of shipped classes.
+        names: The shipped classes.
+    """
+
+    latents: Float32
+    classes: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+def source_arrays(source: Labelled, code: LatentCode) -> Arrays:
+    """Return the statistics of the source's latent codes, in the form that travels."""
+    return SourceStatistics.compress(
+        Statistics.of(code.encode(source.latents), source.classes, len(source.names))
+    ).arrays()
+
+
+def fit_head(source: Labelled, code: LatentCode, seed: int = 0) -> LinearLayer:
+    """Fit a head on the source's latent codes, as a device would fit one.
+
+    Args:
+        source: The source; at least two classes.
+        code: Quantization of the latents.
+        seed: Fixes which samples are taken where there are more than 4,000.
+
+    Returns:
+        The head, on the whole latent.
+
+    Raises:
+        LabelError: If fewer than two classes are labelled.
+        NotEnoughSamplesError: If there are fewer samples than classes.
+    """
+    n = len(source.latents)
+    rows = np.sort(np.random.default_rng(seed).permutation(n)[:_FITTED_ON])
+    samples = StoredSamples(np.arange(len(rows)), source.classes[rows], code.encode(source.latents[rows]))
+    names = dict(enumerate(source.names))
+    found = adapt(samples, Shipped(len(names), code, None, None), None, names).head
+    weight = np.zeros((len(names), found.layer.weight.shape[1]), np.float32)
+    # A class without samples is never predicted until the device adds some.
+    bias = np.full(len(names), ABSENT, np.float32)
+    weight[found.classes], bias[found.classes] = found.layer.weight, found.layer.bias
+    return LinearLayer(weight, bias)
+
+
+def accuracy(head: LinearLayer, source: Labelled, code: LatentCode) -> float:
+    """Return the share of source samples that a head classifies right from their stored codes."""
+    logits = code.decode(code.encode(source.latents)) @ head.weight.T + head.bias
+    return float((logits.argmax(axis=1) == source.classes).mean())
