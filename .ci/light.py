@@ -18,7 +18,7 @@ except AcclimateError as error:
 else:
     sys.exit("expected an error without a runtime, found none")
 try:
-    import acclimate.converters  # noqa: F401
+    import acclimate.converters
 except ImportError as error:
     if "pip install 'acclimate[convert]'" not in str(error):
         sys.exit(f"expected to be told what to install, found: {error}")

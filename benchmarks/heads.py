@@ -32,7 +32,8 @@ def main() -> None:
                 "sklearn": lambda: _sklearn(x, y, strength * d, theirs),  # noqa: B023
             }
             cost = alternate(works, 7)
-            note = f"CPU {cost['ours'].cpu * 1e3:.1f} against {cost['sklearn'].cpu * 1e3:.1f} ms; tolerances {ours:g}, {theirs:g}"
+            spent = f"CPU {cost['ours'].cpu * 1e3:.1f} against {cost['sklearn'].cpu * 1e3:.1f} ms"
+            note = f"{spent}; tolerances {ours:g}, {theirs:g}"
             rows.append(
                 Row(
                     f"softmax, {n} x {d}, {k} classes, penalty {strength:g}",
@@ -58,7 +59,9 @@ def _objective(x: NDArray[np.float64], y: NDArray[np.int64], k: int, alpha: floa
     n, d = x.shape
     penalty = np.full(d + 1, alpha)
     penalty[-1] = 0
-    return Objective(np.hstack([x, np.ones((n, 1))]), np.eye(k)[y], np.full((n, 1), 1 / n), penalty, np.zeros((k, d + 1)))
+    return Objective(
+        np.hstack([x, np.ones((n, 1))]), np.eye(k)[y], np.full((n, 1), 1 / n), penalty, np.zeros((k, d + 1))
+    )
 
 
 def _sklearn(x: NDArray[np.float64], y: NDArray[np.int64], alpha: float, tolerance: float) -> NDArray[np.float64]:

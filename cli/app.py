@@ -8,8 +8,10 @@ import typer
 
 from .. import __version__
 from ..errors import AcclimateError
-from . import convert, demo, device
+from . import device
 from .console import fail
+from .convert import convert
+from .demo import demo
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EPILOG = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 adaptation not applied, 130 interrupted."
@@ -23,8 +25,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("demo")(demo.demo)
-app.command("convert")(convert.convert)
+app.command("demo")(demo)
+app.command("convert")(convert)
 app.command("inspect")(device.inspect)
 app.command("predict")(device.predict)
 app.command("observe")(device.observe)

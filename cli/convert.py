@@ -16,7 +16,8 @@ from .frames import read_frames
 
 def convert(
     source: Annotated[
-        str, typer.Argument(metavar="SOURCE", help="package.module:function or file.py:function that returns the model.")
+        str,
+        typer.Argument(metavar="SOURCE", help="package.module:function or file.py:function that returns the model."),
     ],
     data: Annotated[
         Path,
@@ -35,7 +36,9 @@ def convert(
     resize: Annotated[
         str | None, typer.Option("--resize", help="HEIGHTxWIDTH that the model takes, if frames have another size.")
     ] = None,
-    mean: Annotated[str, typer.Option("--mean", help="The model's normalisation, one number or one per channel.")] = "0",
+    mean: Annotated[
+        str, typer.Option("--mean", help="The model's normalisation, one number or one per channel.")
+    ] = "0",
     std: Annotated[str, typer.Option("--std", help="Its standard deviation, likewise.")] = "1",
     licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
@@ -78,7 +81,9 @@ def convert(
         f"{len(report.taps)} taps, {report.seconds:.0f} s",
         markup=False,
     )
-    table = Table("runtime", "type", "size", "cosine with the original", "accuracy on the data", box=None, padding=(0, 2))
+    table = Table(
+        "runtime", "type", "size", "cosine with the original", "accuracy on the data", box=None, padding=(0, 2)
+    )
     for variant in report.variants:
         score = "" if variant.source_accuracy is None else f"{variant.source_accuracy:.3f}"
         kind = "int8" if variant.quantized else "float32"
@@ -94,7 +99,9 @@ def _load(source: str) -> Any:
     try:
         module = _module(where)
     except (ImportError, SyntaxError) as error:
-        raise InputError(f"expected to import {where!r}, found that {error}. Check name, path and installation.") from error
+        raise InputError(
+            f"expected to import {where!r}, found that {error}. Check name, path and installation."
+        ) from error
     build = getattr(module, name, None)
     if not callable(build):
         raise InputError(f"expected a function {name!r} in {where!r}, found none. Check its name.")

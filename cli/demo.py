@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from ..errors import OutputExistsError
-from .console import errors, output, print_json, progress
+from .console import Report, errors, output, print_json, progress
 
 
 def demo(
@@ -44,12 +44,12 @@ def demo(
     output.print(f"{summary['seconds']:.0f} s. See {out / 'report.html'}; all that was made is in {out}.", markup=False)
 
 
-def _announcer() -> tuple[Callable[[str], "contextmanager[Callable[[int, int], None]]"], Callable[[str], None]]:
+def _announcer() -> tuple[Callable[[str], AbstractContextManager[Report]], Callable[[str], None]]:
     """Return what opens a stage, and what prints its result."""
     titles: list[str] = []
 
     @contextmanager
-    def stage(title: str) -> Iterator[Callable[[int, int], None]]:
+    def stage(title: str) -> Iterator[Report]:
         titles.append(title)
         if not errors.is_terminal:
             errors.print(f"{title} ...", markup=False)
@@ -63,19 +63,20 @@ def _announcer() -> tuple[Callable[[str], "contextmanager[Callable[[int, int], N
 
 
 def _table(runtime: str, rows: list[dict[str, float]]) -> Table:
-    table = Table(title=f"UCI digits, {runtime}: accuracy on samples never seen, mean (lowest to highest)", box=None)
-    for name in ("a class", "before", "after", "if applied", "LogisticRegressionCV", "adapt s"):
+    table = Table(title=f"UCI digits, {runtime}: mean accuracy on samples never seen", box=None)
+    for name in ("a class", "before", "after", "lowest", "highest", "applied", "scikit-learn", "adapt s"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
             f"{row['budget']}",
             f"{row['before']:.3f}",
-            f"{row['after']:.3f} ({row['after_low']:.3f} to {row['after_high']:.3f})",
+            f"{row['after']:.3f}",
+            f"{row['after_low']:.3f}",
+            f"{row['after_high']:.3f}",
             f"{row['applied']:.0%}",
             f"{row['reference']:.3f}",
             f"{row['adapt_seconds']:.3f}",
         )
-    table.columns[3].header = "applied"
     return table
 
 

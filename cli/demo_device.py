@@ -1,7 +1,7 @@
 """The device of the demo: a process of its own, in which neither torch nor TensorFlow can be imported.
 
-`python -m acclimate.cli.demo_device TASK.json` reads a task, works through it, and prints one JSON object a line: progress,
-and at last the result.
+`python -m acclimate.cli.demo_device TASK.json` reads a task, works through it, and prints one JSON object a line:
+progress, and at last the result.
 """
 
 import json
@@ -45,8 +45,8 @@ def main(path: Path) -> None:
 
     Args:
         path: JSON file with `bundle`, `data` (npz with `frames` and `labels`), `runtime`, `budgets` (samples a class),
-            `splits` (per seed the rows to adapt on, class by class, and the rows to test on) and `store`, which keeps the
-            samples of the last seed.
+            `splits` (per seed the rows to adapt on, class by class, and the rows to test on) and `store`, which keeps
+            the samples of the last seed.
     """
     sys.meta_path.insert(0, Refuse())
     import numpy as np

@@ -72,7 +72,11 @@ def _report(summary: dict[str, Any]) -> Report:
     sizes, peak = summary["bytes"], summary["peak_bytes"][first]
     facts = (
         Fact(f"accuracy with {last['budget']} a class", f"{last['after']:.1%}", f"{last['before']:.1%} as shipped"),
-        Fact("to adapt", f"{last['adapt_seconds']:.2f} s", f"{last['budget'] * len(summary['classes'])} samples, one thread"),
+        Fact(
+            "to adapt",
+            f"{last['adapt_seconds']:.2f} s",
+            f"{last['budget'] * len(summary['classes'])} samples, one thread",
+        ),
         Fact("bundle", f"{sizes['bundle'] / 1000:.0f} kB", f"teacher {sizes['teacher, float'] / 1e6:.2f} MB"),
         Fact("peak memory of the device", f"{peak / 1e6:.0f} MB", "neither torch nor TensorFlow"),
     )
@@ -88,7 +92,9 @@ def _report(summary: dict[str, Any]) -> Report:
             Level("as shipped", before),
             note=f"Line: mean of {seeds} draws. Band: lowest to highest.",
         ),
-        BarPlot("Size", "kB", tuple((name, count / 1000) for name, count in sizes.items()), "Weights as they are stored."),
+        BarPlot(
+            "Size", "kB", tuple((name, count / 1000) for name, count in sizes.items()), "Weights as they are stored."
+        ),
         ConfusionPlot(
             f"Which digit was taken for which ({_NAMES[first]}, {last['budget']} a class, last draw)",
             tuple(summary["classes"]),
@@ -100,14 +106,21 @@ def _report(summary: dict[str, Any]) -> Report:
     tables = tuple(_accuracy_table(runtime, summary["tables"][runtime]) for runtime in summary["tables"])
     latency = tuple((_NAMES[runtime], summary["milliseconds"][runtime]) for runtime in summary["tables"])
     memory = tuple((_NAMES[runtime], summary["peak_bytes"][runtime] / 1e6) for runtime in summary["tables"])
-    cost = (BarPlot("Predict one frame, one thread", "ms", latency), BarPlot("Peak memory of the device process", "MB", memory))
+    cost = (
+        BarPlot("Predict one frame, one thread", "ms", latency),
+        BarPlot("Peak memory of the device process", "MB", memory),
+    )
     return Report(
         "One general model, adapted to digits it had never seen",
-        f"A student distilled on MNIST reads {last['before']:.1%} of UCI's digits as shipped, and {last['after']:.1%} after "
-        f"the device saw {last['budget']} of each class. Averages of {seeds} draws, on samples it never saw.",
+        f"A student distilled on MNIST reads {last['before']:.1%} of UCI's digits as shipped, and {last['after']:.1%} "
+        f"after the device saw {last['budget']} of each class. Averages of {seeds} draws, on samples it never saw.",
         facts,
         (
-            Section("Accuracy", "The device adapts the head alone, in a process without torch or TensorFlow.", (*plots, *tables)),
+            Section(
+                "Accuracy",
+                "The device adapts the head alone, in a process without torch or TensorFlow.",
+                (*plots, *tables),
+            ),
             Section("Cost", "", cost),
         ),
         (
@@ -138,7 +151,9 @@ def _accuracy_table(runtime: str, rows: list[dict[str, float]]) -> Table:
         Column("seconds to adapt", ".3f"),
     )
     keys = ("budget", "before", "after", "after_low", "after_high", "applied", "reference", "adapt_seconds")
-    return Table(f"Accuracy per budget, {_NAMES[runtime]}", columns, tuple(tuple(row[key] for key in keys) for row in rows))
+    return Table(
+        f"Accuracy per budget, {_NAMES[runtime]}", columns, tuple(tuple(row[key] for key in keys) for row in rows)
+    )
 
 
 def _counts(table: list[list[int]]) -> tuple[tuple[int, ...], ...]:

@@ -143,8 +143,8 @@ def adapt_on_devices(compressed: Compressed, out: Path, seeds: int, stage: Stage
             found = _run_device(compressed.bundle, runtime, target, splits, store, report)
         devices[runtime] = found
         done(
-            f"{_mean(found, 'before', BUDGETS[-1]):.3f} -> {_mean(found, 'after', BUDGETS[-1]):.3f} with {BUDGETS[-1]} a "
-            f"class in {_mean(found, 'adapt_seconds', BUDGETS[-1]):.2f} s; peak {found['peak_bytes'] / 1e6:.0f} MB"
+            f"{_mean(found, 'before', BUDGETS[-1]):.3f} -> {_mean(found, 'after', BUDGETS[-1]):.3f} with {BUDGETS[-1]} "
+            f"a class in {_mean(found, 'adapt_seconds', BUDGETS[-1]):.2f} s; peak {found['peak_bytes'] / 1e6:.0f} MB"
         )
         with stage(f"Fit scikit-learn's LogisticRegressionCV to the same {runtime} latents") as report:
             reference[runtime] = _reference(compressed.bundle, runtime, target, splits, report)

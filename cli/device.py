@@ -96,7 +96,10 @@ def predict(
     accuracy = None
     if labels is not None:
         accuracy = sum(a == b for a, b in zip(found.labels, labels, strict=True)) / len(labels)
-    rows = [(name, str(label), float(p.max())) for name, label, p in zip(names, found.labels, found.probabilities, strict=True)]
+    rows = [
+        (name, str(label), float(p.max()))
+        for name, label, p in zip(names, found.labels, found.probabilities, strict=True)
+    ]
     if json:
         predictions = [{"frame": name, "label": label, "probability": p} for name, label, p in rows]
         print_json({"predictions": predictions, "accuracy": accuracy})
@@ -141,16 +144,20 @@ def adapt(
     bundle: BundlePath,
     store: StorePath = None,
     on_insufficient: Annotated[
-        str, typer.Option("--on-insufficient", help="With too few samples to tell: keep the head in use, or apply.")
-    ] = "keep",
+        str | None,
+        typer.Option(
+            help="With too few samples to tell: keep the head in use, or apply the candidate. By default a shipped "
+            "head is kept, and one that was adapted here is refreshed."
+        ),
+    ] = None,
     runtime: RuntimeName = "auto",
     json: Json = False,
 ) -> None:
     """Choose and fit a head on the stored samples, and use it if it is no worse."""
-    if on_insufficient not in ("keep", "apply"):
+    if on_insufficient not in ("keep", "apply", None):
         raise typer.BadParameter("expected keep or apply", param_hint="--on-insufficient")
     with _open(bundle, _existing(store or _beside(bundle)), runtime, 1) as learner, progress("adapting") as bar:
-        report = learner.adapt(on_insufficient="apply" if on_insufficient == "apply" else "keep", progress=bar)
+        report = learner.adapt(on_insufficient=on_insufficient, progress=bar)  # type: ignore[arg-type]
     if json:
         print_json(report.to_dict())
     else:
@@ -158,7 +165,13 @@ def adapt(
         table = Table("head", "regularisation", "source weight", "prior", "accuracy", "loss", box=None, padding=(0, 2))
         for trial in report.trials[:5]:
             s = trial.setting
-            figures = (f"{s.regularisation:g}", f"{s.source_weight:g}", s.prior, f"{trial.accuracy:.3f}", f"{trial.loss:.3f}")
+            figures = (
+                f"{s.regularisation:g}",
+                f"{s.source_weight:g}",
+                s.prior,
+                f"{trial.accuracy:.3f}",
+                f"{trial.loss:.3f}",
+            )
             table.add_row(s.head, *figures)
         output.print(table)
         output.print(f"version {report.version} is in use; {report.seconds:.2f} s")

@@ -60,7 +60,7 @@ def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
             if "x" not in loaded:
                 raise InputError(f"{path.name}: expected an array 'x' with frames, found {sorted(loaded)}.")
             frames = _batch(loaded["x"], path)
-            labels = loaded["y"] if "y" in loaded else None
+            labels = loaded.get("y")
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         if isinstance(error, InputError):
             raise
@@ -82,7 +82,9 @@ def _images(files: list[Path], channels: int | None) -> NDArray[np.generic]:
     if not files:
         raise InputError(f"expected .npy, .npz or images ({', '.join(IMAGES)}), found none. Check the path.")
     if find_spec("PIL") is None:
-        raise MissingExtraError("reading images needs 'PIL', which is not installed. Install it with: pip install pillow")
+        raise MissingExtraError(
+            "reading images needs 'PIL', which is not installed. Install it with: pip install pillow"
+        )
     from PIL import Image, UnidentifiedImageError
 
     frames: list[NDArray[np.uint8]] = []

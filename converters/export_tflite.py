@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ..errors import ConversionError
 from .quiet import quiet
-from .tflite_graph import free_batch
+from .tflite_batch import free_batch, repeat_to, telling_batch
 
 
 def export_tflite(module: nn.Module, example: Tensor) -> bytes:
@@ -13,7 +13,7 @@ def export_tflite(module: nn.Module, example: Tensor) -> bytes:
 
     Args:
         module: From raw input to latent.
-        example: ``(n, ...)`` raw input; the file is written for a batch of 1, which a runtime may resize.
+        example: ``(n, ...)`` raw input, at least two samples; the file is for a batch of 1, which a runtime may resize.
 
     Returns:
         The TFLite file, one input and one output.
@@ -28,8 +28,9 @@ def export_tflite(module: nn.Module, example: Tensor) -> bytes:
         try:
             litert_torch.config.show_progress = False
             with torch.no_grad():
-                converted = litert_torch.convert(module, (example[:1],), strict_export=False)
-            return free_batch(converted.model_content())
+                batch = telling_batch(module, example)
+                converted = litert_torch.convert(module, (repeat_to(example, batch),), strict_export=False)
+            return free_batch(converted.model_content(), batch)
         # The converter raises anything.
         except Exception as error:
             first_line = (str(error).strip() or type(error).__name__).splitlines()[0]

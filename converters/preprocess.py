@@ -57,7 +57,7 @@ class FramePreprocess(nn.Module):
             # Multiplying by a scale per channel would repeat too, but TFLite fixes the batch size in that form.
             x = torch.cat([x] * self.copies, 1)
         # Frames arrive channels last; a model may call `view`, which needs the strides that it was trained with.
-        return (x * self.scale + self.shift).contiguous()
+        return (x * self.scale + self.shift).clone(memory_format=torch.contiguous_format)
 
 
 class SamplePreprocess(nn.Module):

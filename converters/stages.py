@@ -164,7 +164,10 @@ def _tap(end: _Stop, spine: list[Call], traced: Trace) -> TapPoint:
     # `F.relu(conv(x))`: the activation is seen only where it goes in; averages before it would be linear in the input.
     # A sequence of tokens (channels last) ends in a normalisation and has no activation to wait for.
     if end.call.has_parameters and not end.is_block and not inside and point.axis == 1:
-        return named_point(following, "input", traced) or point
+        instead = named_point(following, "input", traced)
+        # One that was flattened on the way would be as wide as the whole map.
+        if instead is not None and following.input is not None and len(following.input.shape) == len(end.signal.shape):
+            return instead
     return point
 
 

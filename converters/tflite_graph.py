@@ -1,4 +1,4 @@
-"""Look into a TFLite file: let its batch size be changed, and name the operators at its two ends."""
+"""Read and write a TFLite file, and name those of its operators that stay in float."""
 
 from collections import defaultdict
 from typing import Any
@@ -23,44 +23,11 @@ def inline_weights(content: bytes) -> bytes:
 
     Older runtimes do not look behind it, and a bundle's reader refuses such files.
     """
-    return _write(_read(content))
+    return write_model(read_model(content))
 
 
-def free_batch(content: bytes) -> bytes:
-    """Let every reshape take the batch size from its input instead of from the example it was exported with.
-
-    The converter writes reshapes of a batch of 1 as shapes that begin with 1, which a resized input does not fit. A
-    leading -1 means the same and fits every batch.
-
-    Args:
-        content: A TFLite file that was exported with a batch of 1.
-
-    Returns:
-        The file with free batch size.
-    """
-    model = _read(content)
-    for graph in model.subgraphs:
-        for operator in graph.operators:
-            code = model.operatorCodes[operator.opcodeIndex].builtinCode
-            if code != schema.BuiltinOperator.RESHAPE or len(operator.inputs) < 2:
-                continue
-            shape = graph.tensors[operator.inputs[1]]
-            source = graph.tensors[operator.inputs[0]].shape
-            data = model.buffers[shape.buffer].data
-            if data is None or source is None or len(source) == 0 or source[0] != 1:
-                continue
-            wanted = np.frombuffer(bytes(data), np.int32).copy()
-            if len(wanted) == 0 or wanted[0] != 1 or (wanted < 0).any():
-                continue
-            wanted[0] = -1
-            operator.inputs = [operator.inputs[0], _constant(model, graph, shape, wanted)]
-            # The shape also stands in the options, which older runtimes prefer.
-            operator.builtinOptions = None
-            operator.builtinOptionsType = 0
-    return _write(model)
-
-
-def _read(content: bytes) -> Any:
+def read_model(content: bytes) -> Any:
+    """Return a TFLite file as the schema's objects, weights included."""
     model: Any = flatbuffer_utils.read_model_from_bytearray(content)
     for buffer in model.buffers:
         if buffer.data is not None:
@@ -68,21 +35,14 @@ def _read(content: bytes) -> Any:
     return model
 
 
-def _write(model: Any) -> bytes:
+def write_model(model: Any) -> bytes:
+    """Return the schema's objects as a TFLite file."""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def _constant(model: Any, graph: Any, like: Any, values: np.ndarray[Any, np.dtype[np.int32]]) -> int:
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor = schema.TensorT()
-    tensor.name = like.name + b"/any_batch"
-    tensor.shape = like.shape
-    tensor.type = like.type
-    tensor.buffer = len(model.buffers) - 1
-    graph.tensors.append(tensor)
-    return len(graph.tensors) - 1
+def kind(model: Any, operator: Any) -> int:
+    """Return which of the schema's built-in operators one is."""
+    return int(flatbuffer_utils.get_builtin_code_from_operator_code(model.operatorCodes[operator.opcodeIndex]))
 
 
 def float_scopes(content: bytes, inside: str, convolutions: int) -> list[str]:
@@ -96,9 +56,9 @@ def float_scopes(content: bytes, inside: str, convolutions: int) -> list[str]:
     Returns:
         The names by which the quantizer knows them.
     """
-    model = _read(content)
+    model = read_model(content)
     graph = model.subgraphs[0]
-    codes = [model.operatorCodes[operator.opcodeIndex].builtinCode for operator in graph.operators]
+    codes = [kind(model, operator) for operator in graph.operators]
     names = [";".join(graph.tensors[i].name.decode() for i in operator.outputs) + ";" for operator in graph.operators]
     first = [i for i, code in enumerate(codes) if code in _CONVOLUTIONS and inside in names[i]][:convolutions]
     outside = [i for i, name in enumerate(names) if inside not in name]

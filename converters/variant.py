@@ -121,7 +121,7 @@ def make_float(runtime: Runtime, original: Original) -> tuple[bytes, Parity]:
                 found = embed(embedder, original.samples[rows], batch)
         except BackendError as error:
             raise ConversionError(
-                f"expected a {runtime} file that takes batches of {batch}, found: {error}. An operation of the model "
+                f"expected a {runtime} file that takes batches of {batch}, found: {str(error).rstrip('.')}. An operation of the model "
                 f"holds the batch size of the example: write x.view(len(x), ...), or leave {runtime} out of `runtimes`."
             ) from error
         parity = compare(found, original.latents[rows], original.taps)

@@ -168,7 +168,10 @@ class Bundle:
         arrays = self._arrays(f"{runtime}/latent.safetensors", {"scale": ("f4", (d,)), "offset": ("f4", (d,))})
         code = LatentCode(cast(Float32, arrays["scale"]), cast(Float32, arrays["offset"]))
         if not (code.scale > 0).all():
-            raise BundleFormatError(f"{self.path.name}: expected latent scales above 0, found others. Convert again.")
+            raise BundleFormatError(
+                f"{self.path.name}: expected latent scales above 0, found {float(code.scale.min()):g}. "
+                f"Get the file again, or write it again with 'acclimate convert'."
+            )
         return code
 
     def head(self, runtime: Runtime) -> LinearLayer | None:
@@ -204,7 +207,10 @@ class Bundle:
         spec = {"input": (dtype, (-1, *shape)), "latent": ("f4", (-1, d))}
         arrays = self._arrays(f"{runtime}/conformance.safetensors", spec)
         if len(arrays["input"]) != len(arrays["latent"]):
-            raise BundleFormatError(f"{self.path.name}: expected as many conformance inputs as latents. Convert again.")
+            raise BundleFormatError(
+                f"{self.path.name}: expected as many conformance inputs as latents, found {len(arrays['input'])} and "
+                f"{len(arrays['latent'])}. Get the file again, or write it again with 'acclimate convert'."
+            )
         return Conformance(arrays["input"], cast(Float32, arrays["latent"]))
 
     def close(self) -> None:

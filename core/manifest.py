@@ -129,9 +129,16 @@ class Manifest:
         return self.taps[-1].offset + self.taps[-1].width
 
     def to_json(self) -> bytes:
-        """Return the manifest as UTF-8 JSON, with sorted keys and two spaces of indentation."""
+        """Return the manifest as UTF-8 JSON, with sorted keys and two spaces of indentation.
+
+        Raises:
+            BundleFormatError: If something in it has no such form.
+        """
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        try:
+            return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+        except (TypeError, ValueError) as error:
+            raise _wrong("manifest", "names, texts and numbers", str(error)) from error
 
     @classmethod
     def from_json(cls, content: bytes) -> "Manifest":

@@ -16,7 +16,7 @@ _ADVICE = "Get the file again from where it came from."
 
 def pack(arrays: Arrays) -> bytes:
     """Return arrays as safetensors bytes."""
-    return bytes(safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))
+    return bytes(safetensors.numpy.save({name: np.asarray(array, order="C") for name, array in arrays.items()}))
 
 
 def unpack(content: bytes, where: str, spec: Spec) -> dict[str, NDArray[np.generic]]:

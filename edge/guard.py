@@ -70,4 +70,8 @@ def judge(
 
 def at_least(wins: int, trials: int) -> float:
     """Return the probability of at least so many heads in so many tosses of a fair coin; 1 for no toss."""
-    return float(sum(comb(trials, i) for i in range(wins, trials + 1)) / 2**trials)
+    term, total = comb(trials, wins), 0
+    for i in range(wins, trials + 1):
+        total += term
+        term = term * (trials - i) // (i + 1)
+    return total / 2**trials

@@ -239,12 +239,15 @@ class Learner:
         with self._store.transaction():
             self._store.label(samples, self._class_ids(names))
 
-    def adapt(self, *, on_insufficient: Literal["keep", "apply"] = "keep", progress: Progress | None = None) -> Report:
+    def adapt(
+        self, *, on_insufficient: Literal["keep", "apply"] | None = None, progress: Progress | None = None
+    ) -> Report:
         """Choose, fit and judge a head on the labelled samples, and use it if it is no worse.
 
         Args:
             on_insufficient: What to do when the held-out samples are too few to tell whether the candidate is better:
-                keep the head in use, or apply the candidate all the same.
+                keep the head in use, or apply the candidate all the same. By default a shipped head is kept, since it
+                takes evidence to leave it, and one that was adapted here is refreshed with the samples that have come.
             progress: Called with the number of cross-validation folds done and of all.
 
         Returns:
@@ -255,8 +258,8 @@ class Learner:
             NotEnoughSamplesError: If there are fewer labelled samples than classes.
             StoreError: If the new version cannot be stored; the head in use stays.
         """
-        if on_insufficient not in ("keep", "apply"):
-            raise InputError(f"expected on_insufficient to be 'keep' or 'apply', found {on_insufficient!r}.")
+        if on_insufficient not in ("keep", "apply", None):
+            raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
         return self._adapt(on_insufficient, None, progress)
 
     def fit(self, x: ArrayLike, y: Labels) -> Self:
@@ -348,9 +351,13 @@ class Learner:
     ) -> None:
         self.close()
 
-    def _adapt(self, on_insufficient: str, only: Setting | None, progress: Progress | None) -> Report:
+    def _adapt(self, on_insufficient: str | None, only: Setting | None, progress: Progress | None) -> Report:
         with self._adapting:
             begun = time.perf_counter()
+            # Another process may have committed or rolled back.
+            version, self._state = self._store.current, self._load_head()
+            if on_insufficient is None:
+                on_insufficient = "apply" if version else "keep"
             names = self._store.classes()
             samples = self._store.labelled()
             source = self._bundle.source(self._runtime)
@@ -368,8 +375,7 @@ class Learner:
             )
             reason = judgement.reason
             if judgement.verdict == "insufficient":
-                reason += " Applied as asked." if applied else " The head in use stays."
-            version = self._store.current
+                reason += " Applied all the same." if applied else " The head in use stays."
             report = Report(
                 applied=applied,
                 version=version,
@@ -462,7 +468,7 @@ def _check_conformance(bundle: Bundle, runtime: Runtime, embedder: Embedder, sto
         if not off <= tolerance:
             raise ConformanceError(
                 f"{bundle.path.name}: expected latents within {tolerance:.2g} of the bundle's on its own test inputs, "
-                f"found {off:.2g} with {here}. On x86 processors without VNNI, 8-bit products can saturate: use the other "
-                f"runtime, or a bundle converted with quantize=False."
+                f"found {off:.2g} with {here}. On x86 processors without VNNI, 8-bit products can saturate: use the "
+                f"other runtime, or a bundle converted with quantize=False."
             )
     store.conformed = here

@@ -10,6 +10,8 @@ from .heads import ABSENT, HEADS, Head, Problem, Setting, Weights
 from .heads.problem import Float64
 
 FOLDS = 5
+# Equal rows of a matrix may have sums that differ by as much as this, so that a tie is no tie without it.
+ROUNDING = 1e-9
 Progress = Callable[[int, int], None]
 
 
@@ -112,14 +114,18 @@ def eligible(head: Head, problem: Problem) -> tuple[Setting, ...]:
     """Return a head's settings that forget no shipped class.
 
     A shipped class that has no local sample lives on only in the source statistics or in the shipped head: where there
-    is such a class, settings that use neither are left out.
+    is such a class, settings that use neither are left out, and so are those that use one that lacks it, unless each
+    lacks some.
     """
-    settings = head.settings(problem)
-    known = np.zeros(problem.k) if problem.source is None else problem.source.count
-    shipped = (known > 0) if problem.prior is None else (known > 0) | (problem.prior.bias > ABSENT)
-    if not (shipped & (problem.counts == 0)).any():
+    settings, missing, nothing = head.settings(problem), problem.counts == 0, np.zeros(problem.k, np.bool_)
+    source = missing & (nothing if problem.source is None else problem.source.count > 0)
+    prior = missing & (nothing if problem.prior is None else problem.prior.bias > ABSENT)
+    if not (source | prior).any():
         return settings
-    return tuple(s for s in settings if s.source_weight > 0 or s.prior != "none")
+    by_source, by_prior = not (prior & ~source).any(), not (source & ~prior).any()
+    if not by_source and not by_prior:
+        by_source = by_prior = True
+    return tuple(s for s in settings if (s.source_weight > 0 and by_source) or (s.prior != "none" and by_prior))
 
 
 def fit(problem: Problem, trial: Trial, heads: Sequence[Head] = HEADS) -> Weights:
@@ -163,13 +169,13 @@ def _choose(
 
 
 def _best(correct: NDArray[np.bool_], each: Float64, weight: Float64) -> int:
-    """Return the row with the least loss among those whose accuracy is about the best."""
+    """Return the row with the least loss among those whose accuracy is about the best; the first of equals."""
     share = weight / weight.sum()
     accuracy = correct @ share
     top = int(accuracy.argmax())
     error = float(np.sqrt((share**2 * (correct[top] - accuracy[top]) ** 2).sum()))
-    loss = np.where(accuracy >= accuracy[top] - error, each @ share, np.inf)
-    return int(loss.argmin())
+    loss = np.where(accuracy >= accuracy[top] - error - ROUNDING, each @ share, np.inf)
+    return int((loss <= loss.min() + ROUNDING).argmax())
 
 
 def best_temperature(logits: Float64, y: NDArray[np.int64], weight: Float64) -> tuple[float, Float64]:

@@ -178,7 +178,8 @@ class SourceStatistics:
             result: Float64 = np.diag(self.moment) - (self.mean() * self.sum).sum(axis=0)
             return np.maximum(result, 0)
         factor, diagonal = cast(NDArray[np.float32], self.factor), cast(Float64, self.diagonal)
-        result = (factor.astype(np.float64) ** 2).sum(axis=0) + diagonal
+        result = (factor.astype(np.float64) ** 2).sum(axis=0)
+        result += diagonal
         return result
 
     def variance(self) -> Float64:

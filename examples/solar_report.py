@@ -28,9 +28,11 @@ class Row:
         before: The bundle's own head on the test photos.
         after: The device's head on the same photos once it has adapted.
         reference: scikit-learn on fp32 latents, same photos to fit, same photos to be scored on.
-        accepted: Whether the device kept what it had learnt.
+        verdict: The guard's: `accepted`, `rejected` or `insufficient` (evidence).
+        applied: Whether the device used what it had learnt; if not, `after` is the bundle's own head still.
+        reason: Why, in words.
         head: The head it chose.
-        source_weight: The weight of the source statistics it chose, 0 (local only) to 1 (pooled), if it used them.
+        source_weight: The weight of the source statistics it chose, 0 (local only) to 1 (pooled).
         seconds: Wall time of `adapt()`.
     """
 
@@ -41,15 +43,17 @@ class Row:
     before: Score
     after: Score
     reference: Score
-    accepted: bool
+    verdict: str
+    applied: bool
+    reason: str
     head: str
-    source_weight: float | None
+    source_weight: float
     seconds: float
 
 
 @dataclass(frozen=True)
 class Summary:
-    """One setting over its seeds; the gaps are after minus reference, paired by seed."""
+    """One setting over its seeds: means, the median source weight, and gaps (after minus reference, paired by seed)."""
 
     runtime: str
     taps: str
@@ -60,8 +64,9 @@ class Summary:
     reference: Score
     gap_balanced_accuracy: Gap
     gap_auc: Gap
-    accepted: int
-    source_weight: float | None
+    applied: int
+    heads: str
+    source_weight: float
     seconds: float
 
 
@@ -81,7 +86,7 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
     summaries = []
     for runtime, taps, photos in dict.fromkeys((row.runtime, row.taps, row.photos) for row in rows):
         same = [row for row in rows if (row.runtime, row.taps, row.photos) == (runtime, taps, photos)]
-        weights = [row.source_weight for row in same if row.source_weight is not None]
+        heads = sorted({row.head for row in same})
         summaries.append(
             Summary(
                 runtime,
@@ -93,8 +98,9 @@ def summarize(rows: Sequence[Row]) -> list[Summary]:
                 _mean([row.reference for row in same]),
                 _gap(same, "balanced_accuracy"),
                 _gap(same, "auc"),
-                sum(row.accepted for row in same),
-                float(np.median(weights)) if weights else None,
+                sum(row.applied for row in same),
+                ", ".join(f"{head} {sum(row.head == head for row in same)}" for head in heads),
+                float(np.median([row.source_weight for row in same])),
                 float(np.mean([row.seconds for row in same])),
             )
         )
@@ -132,19 +138,18 @@ def points(difference: Gap) -> str:
 
 
 HEADINGS = (
-    "runtime", "taps", "photos", "kept", "bal. acc. before", "after", "reference", "difference, points",
-    "AUC before", "after", "reference", "difference, points", "source weight", "adapt, s",
+    "runtime", "taps", "photos", "applied", "bal. acc. before", "after", "reference", "difference, points",
+    "AUC before", "after", "reference", "difference, points", "heads", "source weight", "adapt, s",
 )  # fmt: skip
 
 
 def cells_of(line: Summary) -> list[str]:
     """The texts of one line of the table, one per heading."""
-    weight = "" if line.source_weight is None else f"{line.source_weight:.3g}"
-    texts = [line.runtime, line.taps, str(line.photos), f"{line.accepted}/{line.seeds}"]
+    texts = [line.runtime, line.taps, str(line.photos), f"{line.applied}/{line.seeds}"]
     for measure, difference in zip(MEASURES, (line.gap_balanced_accuracy, line.gap_auc), strict=True):
         texts += [f"{getattr(score, measure):.3f}" for score in (line.before, line.after, line.reference)]
         texts.append(points(difference))
-    return [*texts, weight, f"{line.seconds:.2f}"]
+    return [*texts, line.heads, f"{line.source_weight:.3g}", f"{line.seconds:.2f}"]
 
 
 def table(lines: Sequence[Summary]) -> Table:

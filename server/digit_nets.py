@@ -8,7 +8,9 @@ stage) came within a point of this one, with 20 samples of each class to adapt o
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -78,14 +80,7 @@ def train_teacher(source: SourceSplit, *, seed: int = 0, progress: Progress | No
         progress: Called with steps done and steps in total.
     """
     model = build_teacher(seed=seed)
-    history = train_classifier(
-        model,
-        *_to_tensors(source.training),
-        settings=replace(TEACHER_SETTINGS, seed=seed),
-        augment=digits.augment_source,
-        validation=_to_tensors(source.validation, shrunk=True),
-        progress=progress,
-    )
+    history = _fit(partial(train_classifier, model), source, replace(TEACHER_SETTINGS, seed=seed), progress)
     return TrainedNet(model, history)
 
 
@@ -101,16 +96,27 @@ def distill_student(
         progress: Called with steps done and steps in total.
     """
     model = build_student(seed=seed)
-    history = distill(
-        teacher,
-        model,
-        *_to_tensors(source.training),
-        settings=replace(STUDENT_SETTINGS, seed=seed),
-        augment=digits.augment_source,
-        validation=_to_tensors(source.validation, shrunk=True),
-        progress=progress,
-    )
+    history = _fit(partial(distill, teacher, model), source, replace(STUDENT_SETTINGS, seed=seed), progress)
     return TrainedNet(model, history)
+
+
+def _fit(
+    run: Callable[..., History], source: SourceSplit, settings: TrainingSettings, progress: Progress | None
+) -> History:
+    threads = torch.get_num_threads()
+    # The same weights whatever the number of cores. And two threads wait for each other after every layer: where
+    # another process wanted the second core, they took five to ten times as long.
+    torch.set_num_threads(1)
+    try:
+        return run(
+            *_to_tensors(source.training),
+            settings=settings,
+            augment=digits.augment_source,
+            validation=_to_tensors(source.validation, shrunk=True),
+            progress=progress,
+        )
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _to_tensors(data: digits.Digits, *, shrunk: bool = False) -> tuple[Tensor, Tensor]:

@@ -237,14 +237,18 @@ def _draw_bars(plot: BarPlot, prefix: str) -> Drawing:
         width = max(value / longest, 0.004)
         axes.add_patch(Rectangle((0, row + 0.42), 1, 0.36, facecolor=_COLOUR["rule"], alpha=0.6, linewidth=0))
         axes.add_patch(Rectangle((0, row + 0.42), width, 0.36, facecolor=_COLOUR["series-1"], linewidth=0))
-        shown = f"{value:,.4g} {plot.unit}"
+        shown = f"{_three_digits(value)} {plot.unit}"
         axes.text(0, row + 0.34, name, color=_COLOUR["ink"], ha="left", va="bottom")
         axes.text(1, row + 0.34, shown, color=_COLOUR["ink"], ha="right", va="bottom", weight="bold")
     axes.set_xlim(0, 1)
     axes.set_ylim(len(plot.bars), 0)
     axes.set_axis_off()
-    values = ", ".join(f"{name} {value:,.4g} {plot.unit}" for name, value in plot.bars)
+    values = ", ".join(f"{name} {_three_digits(value)} {plot.unit}" for name, value in plot.bars)
     return Drawing(_to_svg(figure, prefix, f"{plot.title}: {values}."))
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _figure(height: float) -> tuple[Figure, Axes]:

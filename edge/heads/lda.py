@@ -6,6 +6,8 @@ from .problem import ABSENT, Float64, Problem, Setting, SourceTerm, Weights, wei
 from .prototype import SOURCE_WEIGHTS
 
 REGULARISATIONS = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
+# Of standardised coordinates: less is the rounding of the codes, and dividing by it would blow up the weights.
+LEAST_VARIANCE = 1e-4
 
 
 class LDA:
@@ -52,8 +54,10 @@ def _about(source: SourceTerm, mean: Float64) -> Float64:
 def _discriminants(count: Float64, mean: Float64, scatter: Float64, r: float, *, draft: bool) -> Weights:
     m, present = len(scatter), count > 0
     freedom = max(count.sum() - present.sum(), 1.0)
-    # One sample a class and no source: nothing is known of the scatter, and the identity stands for it.
-    level = float(np.trace(scatter)) / m or freedom
+    level = float(np.trace(scatter)) / m
+    if level < LEAST_VARIANCE * freedom:
+        # One sample a class, or all alike, and no source: nothing is known of the scatter; the identity stands for it.
+        level = freedom
     matrix = scatter / ((1 + r) * freedom)
     matrix[np.diag_indices(m)] += r * level / ((1 + r) * freedom)
     precision = np.float32 if draft else np.float64

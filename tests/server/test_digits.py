@@ -119,8 +119,10 @@ def test_teacher_and_student_learn_the_source(source: digits.Digits, monkeypatch
     small = digit_nets.SourceSplit(
         digits.Digits(split.training.images[::2], split.training.labels[::2]), split.validation
     )
+    threads = torch.get_num_threads()
     teacher = digit_nets.train_teacher(small)
     student = digit_nets.distill_student(teacher.model, small)
+    assert torch.get_num_threads() == threads
     for net in (teacher, student):
         accuracy = net.history.epochs[-1].accuracy
         assert accuracy is not None

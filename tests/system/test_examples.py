@@ -148,11 +148,24 @@ def test_report_pairs_by_seed_and_writes_page() -> None:
     from examples.elpv import Score
 
     rows = [
-        solar_report.Row("onnx", taps, photos, seed, Score(0.5, 0.6), after, Score(0.7, 0.8), True, "lda", 0.25, 0.1)
+        solar_report.Row(
+            runtime="onnx",
+            taps=taps,
+            photos=photos,
+            seed=seed,
+            before=Score(0.5, 0.6),
+            after=Score(0.7 + sign * 0.01 * seed, 0.8),
+            reference=Score(0.7, 0.8),
+            verdict="accepted",
+            applied=True,
+            reason="",
+            head="lda",
+            source_weight=0.25,
+            seconds=0.1,
+        )
         for taps in ("last", "all")
         for photos, sign in ((20, 1), (50, -1))
         for seed in range(3)
-        for after in [Score(0.7 + sign * 0.01 * seed, 0.8)]
     ]
     lines = solar_report.summarize(rows)
     assert [(line.taps, line.photos, line.seeds) for line in lines] == [

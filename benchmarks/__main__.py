@@ -1,0 +1,12 @@
+"""`python -m benchmarks` runs every benchmark and writes their JSON to build/bench."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+NAMES = ("startup", "heads", "job_j", "pytorch")
+
+folder = Path("build/bench")
+folder.mkdir(parents=True, exist_ok=True)
+for name in NAMES:
+    subprocess.run([sys.executable, "-m", f"benchmarks.{name}", "--json", str(folder / f"{name}.json")], check=True)

@@ -1,0 +1,130 @@
+"""What the tests of the device side share: problems for heads, bundles made from the checked-in one, dumps of stores."""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from acclimate.bundle import Bundle, VariantContent, write_bundle
+from acclimate.edge import Learner
+from acclimate.edge.heads import Problem, SourceTerm, Weights
+
+
+@pytest.fixture(scope="session")
+def sklearn() -> ModuleType:
+    """Skip where scikit-learn, the oracle, is not installed: the device needs none."""
+    return pytest.importorskip("sklearn", reason="scikit-learn, the oracle, is not installed")
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """Gaussian classes with one covariance, so that linear discriminants are the best classifier.
+
+    Args:
+        k: Number of classes.
+        m: Number of dimensions.
+        apart: Distance scale of the class means, in standard deviations.
+        seed: Draws means and covariance.
+    """
+
+    k: int = 3
+    m: int = 5
+    apart: float = 2.0
+    seed: int = 0
+
+    def draw(self, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return ``(n, m)`` samples and their classes; every class has at least ``n // k``."""
+        world, draw = np.random.default_rng(self.seed), np.random.default_rng((self.seed, seed))
+        mean = world.normal(size=(self.k, self.m)) * self.apart
+        mixing = np.eye(self.m) + world.normal(size=(self.m, self.m)) / np.sqrt(self.m)
+        y = draw.permutation(np.arange(n) % self.k)
+        return mean[y] + draw.normal(size=(n, self.m)) @ mixing, y
+
+    def problem(self, n: int, seed: int = 1) -> Problem:
+        """Return samples alone."""
+        return Problem(*self.draw(n, seed), self.k)
+
+    def source(self, n: int, seed: int = 2) -> SourceTerm:
+        """Return the statistics of other samples of the same classes."""
+        x, y = self.draw(n, seed)
+        mean = np.stack([x[y == c].mean(axis=0) for c in range(self.k)])
+        centred = x - mean[y]
+        return SourceTerm(np.bincount(y, minlength=self.k).astype(float), mean, centred.T @ centred)
+
+    def full(self, n: int, n_source: int = 50) -> Problem:
+        """Return samples with source and a prior."""
+        draw = np.random.default_rng((self.seed, 3))
+        prior = Weights(draw.normal(size=(self.k, self.m)), draw.normal(size=self.k))
+        return replace(self.problem(n), source=self.source(n_source), prior=prior)
+
+
+@pytest.fixture(scope="session")
+def blobs() -> type[Blobs]:
+    """Return the maker of Gaussian problems."""
+    return Blobs
+
+
+@pytest.fixture
+def remake(tiny_bundle: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes the checked-in bundle anew, with changes to every variant or to the manifest."""
+
+    def make(name: str = "other.acc", *, classes: tuple[str, ...] | None = None, **changes: object) -> Path:
+        with Bundle(tiny_bundle) as bundle:
+            manifest = bundle.manifest
+            variants = [
+                VariantContent(
+                    v.runtime,
+                    v.quantized,
+                    bundle.backbone(v.runtime),
+                    bundle.code(v.runtime),
+                    bundle.conformance(v.runtime),
+                    v.tolerance,
+                    v.saturated,
+                    bundle.head(v.runtime),
+                    bundle.source(v.runtime),
+                )
+                for v in manifest.variants
+            ]
+        write_bundle(
+            tmp_path / name,
+            classes=manifest.classes if classes is None else classes,
+            input=manifest.input,
+            cut=manifest.cut,
+            taps=manifest.taps,
+            variants=[replace(variant, **changes) for variant in variants],  # type: ignore[arg-type]
+        )
+        return tmp_path / name
+
+    return make
+
+
+@pytest.fixture
+def learner(tiny_bundle: Path, tmp_path: Path) -> Iterator[Learner]:
+    """Open the checked-in bundle with a new store."""
+    with Learner.open(tiny_bundle, tmp_path / "device.db", threads=1, timeout=0.2) as opened:
+        yield opened
+
+
+@pytest.fixture
+def dump(tmp_path: Path) -> Callable[[], list[str]]:
+    """Return a function that reads every row of the learner's store through a connection of its own."""
+
+    def read() -> list[str]:
+        connection = sqlite3.connect(tmp_path / "device.db")
+        try:
+            return list(connection.iterdump())
+        finally:
+            connection.close()
+
+    return read
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> dict[str, str]:
+    """Return an environment in which subprocesses leave the other cores alone."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

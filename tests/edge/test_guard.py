@@ -1,0 +1,123 @@
+"""The guard: exact probabilities, a verdict for every case, and the risk that it promises."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from acclimate.edge.guard import RISK, at_least, judge
+
+ALL = np.ones(2, np.bool_)
+
+
+def outcomes(both: int, gained: int, lost: int, neither: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return labels, and predictions of candidate and current head, with so many samples of each kind."""
+    kinds = [(1, 1)] * both + [(1, 0)] * gained + [(0, 1)] * lost + [(0, 0)] * neither
+    candidate, current = (np.array([kind[i] for kind in kinds], np.int64) for i in (0, 1))
+    return np.ones(len(kinds), np.int64), candidate, current
+
+
+@pytest.mark.parametrize("trials", range(11))
+def test_at_least_is_the_share_of_all_outcomes(trials: int) -> None:
+    """The probability equals that counted over every sequence of tosses."""
+    heads = np.array([sum(tosses) for tosses in product((0, 1), repeat=trials)])
+    for wins in range(trials + 2):
+        assert at_least(wins, trials) == pytest.approx(float((heads >= wins).mean()), abs=1e-15)
+
+
+def test_at_least_is_exact_for_many_tosses() -> None:
+    """With thousands of tosses neither overflow nor underflow occurs, and the two tails add up to one."""
+    assert at_least(2_500, 5_000) + at_least(2_501, 5_000) == pytest.approx(1)
+    assert 0 < at_least(2_900, 5_000) < 1e-20
+
+
+# The smallest lead that five, ten and twenty decided samples must show at a risk of 0.1, from tables of the sign test.
+@pytest.mark.parametrize(
+    ("gained", "lost", "verdict"),
+    [
+        (0, 0, "insufficient"),
+        (3, 0, "insufficient"),
+        (4, 0, "accepted"),
+        (4, 1, "insufficient"),
+        (5, 0, "accepted"),
+        (7, 3, "insufficient"),
+        (8, 2, "accepted"),
+        (13, 7, "insufficient"),
+        (14, 6, "accepted"),
+        (2, 2, "insufficient"),
+        (0, 1, "rejected"),
+        (6, 7, "rejected"),
+        (0, 9, "rejected"),
+    ],
+)
+def test_verdicts_on_known_classes(gained: int, lost: int, verdict: str) -> None:
+    """Better beyond chance is accepted, worse is rejected, and between them the evidence is insufficient."""
+    y, candidate, current = outcomes(both=50, gained=gained, lost=lost, neither=10)
+    found = judge(y, candidate, current, ALL)
+    assert found.verdict == verdict
+    assert (found.judged, found.gained, found.lost) == (60 + gained + lost, gained, lost)
+    assert f"Of {found.judged} held-out samples the candidate gains {gained} and loses {lost}" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("gained", "lost", "verdict"),
+    [(0, 0, "accepted"), (0, 3, "accepted"), (0, 4, "rejected"), (2, 8, "rejected"), (3, 7, "accepted"), (9, 0, "accepted")],
+)
+def test_verdicts_on_a_new_class(gained: int, lost: int, verdict: str) -> None:
+    """A candidate that knows a new class is refused only for harm to the known ones beyond chance."""
+    y, candidate, current = outcomes(both=20, gained=gained, lost=lost, neither=0)
+    # Ten samples of class 0, which the current head does not know; the candidate gets them all wrong.
+    y, candidate, current = np.append(y, [0] * 10), np.append(candidate, [1] * 10), np.append(current, [1] * 10)
+    found = judge(y, candidate, current, np.array([False, True]))
+    assert found.verdict == verdict
+    assert (found.judged, found.gained, found.lost) == (20 + gained + lost, gained, lost)
+
+
+def test_the_first_head_is_accepted() -> None:
+    """With no head before there is nothing to lose."""
+    y, candidate, _ = outcomes(0, 0, 9, 0)
+    assert judge(y, candidate, None, np.zeros(2, np.bool_)).verdict == "accepted"
+
+
+def test_samples_without_a_prediction_are_not_compared() -> None:
+    """A sample that the candidate could not be judged on counts for neither side."""
+    y, candidate, current = outcomes(both=5, gained=4, lost=0, neither=0)
+    found = judge(np.append(y, [1] * 20), np.append(candidate, [-1] * 20), np.append(current, [1] * 20), ALL)
+    assert (found.verdict, found.judged, found.lost) == ("accepted", 9, 0)
+
+
+def test_without_any_sample_to_compare_the_evidence_is_insufficient() -> None:
+    """When nothing could be held out, nothing is claimed."""
+    y, _, current = outcomes(5, 0, 0, 0)
+    assert judge(y, np.full(5, -1), current, ALL).verdict == "insufficient"
+
+
+def draws(right: float, right_before: float, n: int = 60) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Draw 200 pairs of heads that are right with given probabilities, independently."""
+    y = np.ones(n, np.int64)
+    pairs = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        pairs.append((y, (rng.random(n) < right).astype(np.int64), (rng.random(n) < right_before).astype(np.int64)))
+    return pairs
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_an_equal_candidate_is_seldom_accepted(level: float) -> None:
+    """Of 200 candidates exactly as good as the current head, no larger share is accepted than the risk promised."""
+    accepted = [judge(*draw, ALL).verdict == "accepted" for draw in draws(level, level)]
+    assert np.mean(accepted) <= RISK
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_a_harmless_new_class_is_seldom_refused(level: float) -> None:
+    """Of 200 candidates that harm nothing, no larger share is refused as harmful than the risk promised."""
+    known = np.array([False, True])
+    refused = [judge(np.append(y, 0), np.append(c, 0), np.append(b, 1), known).verdict == "rejected" for y, c, b in draws(level, level)]
+    assert np.mean(refused) <= RISK
+
+
+def test_a_better_candidate_is_accepted_and_a_worse_one_never() -> None:
+    """Of 200 candidates that are right in 90 of 100 cases where the head before was in 60, nearly all are accepted."""
+    assert np.mean([judge(*draw, ALL).verdict == "accepted" for draw in draws(0.9, 0.6)]) > 0.95
+    assert not any(judge(*draw, ALL).verdict == "accepted" for draw in draws(0.6, 0.9))
