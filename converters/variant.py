@@ -120,9 +120,11 @@ def make_float(runtime: Runtime, original: Original) -> tuple[bytes, Parity]:
             with quiet():
                 found = embed(embedder, original.samples[rows], batch)
         except BackendError as error:
+            found_instead = str(error).rstrip(".")
             raise ConversionError(
-                f"expected a {runtime} file that takes batches of {batch}, found: {str(error).rstrip('.')}. An operation of the model "
-                f"holds the batch size of the example: write x.view(len(x), ...), or leave {runtime} out of `runtimes`."
+                f"expected a {runtime} file that takes batches of {batch}, found: {found_instead}. An operation of the "
+                f"model holds the batch size of the example: write x.view(len(x), ...), or leave {runtime} out of "
+                f"`runtimes`."
             ) from error
         parity = compare(found, original.latents[rows], original.taps)
         require_float(parity, f"{runtime} (batch {batch})")

@@ -14,7 +14,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from .errors import BundleFormatError, BundleIntegrityError, OutputExistsError
@@ -77,6 +76,9 @@ class Archive:
             raise self._broken(f"expected a member {name!r}, found {sorted(self._entries)}")
         entry = self._entries[name]
         content = self._map[entry.start : entry.start + entry.size]
+        if hasattr(mmap, "MADV_DONTNEED"):
+            # The copy is what is used: the pages it came from need not stay in memory.
+            self._map.madvise(mmap.MADV_DONTNEED)
         found = zlib.crc32(content)
         if found != entry.crc:
             raise BundleIntegrityError(
@@ -92,9 +94,7 @@ class Archive:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _broken(self, what: str) -> BundleFormatError:

@@ -39,7 +39,8 @@ class Coordinates:
 
     def standardise(self, codes: NDArray[np.uint8] | Float64) -> Float64:
         """Return ``(n, d)`` standardised codes, not yet in the basis."""
-        result: Float64 = (codes - self.centre) / self.spread
+        result: Float64 = codes - self.centre
+        result /= self.spread
         return result
 
     def of(self, codes: NDArray[np.uint8] | Float64) -> Float64:
@@ -110,14 +111,15 @@ def fit_coordinates(
         The coordinates.
     """
     n, d = codes.shape
-    rows = codes.astype(np.float64)
-    centre, variance = rows.mean(axis=0), rows.var(axis=0)
+    # Squares of codes fit 16 bits: exact, and no copy of all codes as float64.
+    centre, squares = codes.mean(axis=0, dtype=np.float64), (codes.astype(np.uint16) ** 2).sum(axis=0, dtype=np.float64)
+    variance = np.maximum(squares / n - centre**2, 0)
     if source is not None and source.samples > 0:
         share = min(source.samples, max(n, 50))
         variance = (n * variance + share * source.variance()) / (n + share)
     spread = np.maximum(np.sqrt(variance), LEAST_SPREAD)
     whole = Coordinates(centre, spread, None)
-    spanning = [whole.standardise(rows)]
+    spanning = [whole.standardise(codes)]
     if source is not None:
         if source.factor is None:
             return whole
@@ -126,17 +128,17 @@ def fit_coordinates(
         spanning.append(prior.weight.astype(np.float64) * code.scale * spread)
     if sum(map(len, spanning)) >= d:
         return whole
-    return Coordinates(centre, spread, _orthonormal(np.vstack(spanning)))
+    return Coordinates(centre, spread, _orthonormal(spanning[0] if len(spanning) == 1 else np.vstack(spanning)))
 
 
 def _orthonormal(rows: Float64) -> Float64:
-    """Return a ``(d, m)`` orthonormal basis of the span of ``(r, d)`` rows, their principal axes.
+    """Return a ``(d, m)`` orthonormal basis of the span of ``(r, d)`` rows, which it overwrites: their principal axes.
 
     From the Gram matrix, since that is several times faster than a QR or singular value decomposition of long rows.
     Rows count by their direction only, so that a prior of small weights is not lost beside a source of many samples;
     axes with less than 1e-7 of the greatest norm are lost in rounding, and left out.
     """
-    rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-300)
     values, vectors = np.linalg.eigh(rows @ rows.T)
     kept = values > 1e-14 * values[-1]
     basis: Float64 = rows.T @ (vectors[:, kept] / np.sqrt(values[kept]))

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -28,7 +27,7 @@ from .store import Store, StoredVersion, stored_variant
 
 Progress = Callable[[int, int], None]
 # Frames that go through the backbone together: large enough for speed, small enough for a device's memory.
-BATCH = 8
+BATCH = 4
 _DAMAGED = "{}: expected version {} as adapt() stored it, found {}. Restore the store from a copy, or start a new one."
 _log = logging.getLogger(__name__)
 
@@ -346,9 +345,7 @@ class Learner:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def _adapt(self, on_insufficient: str | None, only: Setting | None, progress: Progress | None) -> Report:
@@ -462,7 +459,8 @@ def _check_conformance(bundle: Bundle, runtime: Runtime, embedder: Embedder, sto
         return
     conformance, tolerance = bundle.conformance(runtime), bundle.variant(runtime).tolerance
     if len(conformance.input):
-        found = embedder.embed(np.ascontiguousarray(conformance.input))
+        # One at a time: a batch would make the runtime claim memory that the device may never need again.
+        found = np.concatenate([embedder.embed(np.ascontiguousarray(frame[None])) for frame in conformance.input])
         scale = float(np.abs(conformance.latent).max()) or 1.0
         off = float(np.abs(found - conformance.latent).max()) / scale
         if not off <= tolerance:

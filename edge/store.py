@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Self, cast
 
 import numpy as np
@@ -286,9 +285,7 @@ class Store:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     @contextmanager
@@ -338,6 +335,11 @@ class Store:
                     ) from error
                 if code in _DAMAGED:
                     raise StoreCorruptError(self._damage(str(error))) from error
+                if code == sqlite3.SQLITE_CANTOPEN:
+                    raise StoreError(
+                        f"{self.name}: expected a file that can be opened or made, found that SQLite is {error}. "
+                        f"Make its folder, or name another file."
+                    ) from error
                 if code == sqlite3.SQLITE_FULL:
                     raise StoreError(f"{self.name}: the disk is full. Free some space; nothing was changed.") from error
                 raise StoreError(f"{self.name}: SQLite says: {error}. Nothing was changed.") from error
@@ -446,11 +448,18 @@ def _read_only(path: Path) -> bool:
     return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
 
 
+def _mode(path: Path) -> str:
+    """Return how to open a file that may not be written to."""
+    log = path.with_name(f"{path.name}-wal")
+    # SQLite cannot read a WAL database on read-only media unless it is told that nobody writes to it; but then it does
+    # not look at the log either, in which a process that was cut off, or one that writes now, left what is newest.
+    return "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
+
+
 def _connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: float) -> sqlite3.Connection:
     name, uri = ":memory:", False
     if path is not None:
-        # SQLite cannot read a WAL database on read-only media unless it is told that nobody writes to it.
-        name, uri = (f"{Path(path).absolute().as_uri()}?immutable=1", True) if read_only else (os.fspath(path), False)
+        name, uri = (f"{Path(path).absolute().as_uri()}?{_mode(Path(path))}", True) if read_only else (os.fspath(path), False)
     connection = sqlite3.connect(name, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri)
     try:
         for pragma in ("trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON"):

@@ -34,6 +34,12 @@ def forgery() -> ModuleType:
     return _load("forgery")
 
 
+@pytest.fixture(scope="session")
+def onnx_by_hand() -> ModuleType:
+    """The module `tests/fixtures/onnx_by_hand.py`: ONNX files without the onnx package, sound ones and others."""
+    return _load("onnx_by_hand")
+
+
 def _load(name: str) -> ModuleType:
     # pytest's importlib mode puts no folder on the path, so that tests cannot import each other by accident.
     spec = spec_from_file_location(name, FIXTURES / f"{name}.py")

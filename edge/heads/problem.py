@@ -116,8 +116,7 @@ class Head(Protocol):
 def weighted_means(problem: Problem, weight: float) -> tuple[Float64, Float64]:
     """Return counts ``(k,)`` and class means ``(k, m)`` of the samples together with the source at a weight."""
     count = problem.counts
-    total = np.zeros((problem.k, problem.x.shape[1]))
-    np.add.at(total, problem.y, problem.x)
+    total: Float64 = (problem.y == np.arange(problem.k)[:, None]).astype(np.float64) @ problem.x
     if problem.source is not None and weight > 0:
         count = count + weight * problem.source.count
         total += weight * problem.source.count[:, None] * problem.source.mean

@@ -2,9 +2,10 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -26,6 +27,8 @@ from acclimate.manifest import (
     Variant,
 )
 
+DTYPES: tuple[Literal["uint8", "float32"], ...] = ("uint8", "float32")
+HELPFUL = re.compile(r"expected .+found .+\. (Write the bundle again|Update Acclimate)", re.DOTALL)
 SHA = "0123456789abcdef" * 4
 quick = settings(deadline=None, derandomize=True, max_examples=200)
 names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=20)
@@ -39,7 +42,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     """Draw any manifest that the format allows."""
     shape = tuple(draw(st.lists(st.integers(1, 64), min_size=1, max_size=4)))
     low, high = sorted(draw(st.lists(finite, min_size=2, max_size=2, unique=True)))
-    dtype = draw(st.sampled_from(("uint8", "float32")))
+    dtype = draw(st.sampled_from(DTYPES))
     axes = tuple(draw(st.lists(names, min_size=len(shape), max_size=len(shape))))
     widths = draw(st.lists(st.integers(1, 500), min_size=1, max_size=5))
     taps = tuple(Tap(draw(names), sum(widths[:i]), width) for i, width in enumerate(widths))
@@ -259,7 +262,8 @@ def test_any_other_value_is_refused_or_read_as_it_is(data: st.DataObject) -> Non
     try:
         found = Manifest.from_json(json.dumps(content).encode())
     except BundleError as error:
-        assert "expected" in str(error) and "found" in str(error)  # noqa: PT017, PT018  either outcome is right
+        if not HELPFUL.search(str(error)):
+            raise
         return
     assert Manifest.from_json(found.to_json()) == found
     assert json.loads(found.to_json()) == content

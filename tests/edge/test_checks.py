@@ -1,0 +1,170 @@
+"""What comes from the application: frames and labels are taken as they are meant, or refused in words."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from acclimate.edge.checks import MAX_NAME, check_frames, check_ids, check_labels, check_name, check_texts
+from acclimate.errors import AcclimateError, InputError, LabelError
+from acclimate.manifest import InputSpec
+
+IMAGE = InputSpec((4, 3, 1), "uint8", (0, 255), ("height", "width", "channel"))
+SENSOR = InputSpec((5,), "float32", (-1, 1), ("time",))
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(4), st.just(3), st.just(1))))
+def test_good_images_pass_unchanged(frames: np.ndarray) -> None:
+    """Frames of the declared shape and type come back equal and contiguous, however they lie in memory."""
+    for laid_out in (frames, np.asfortranarray(frames), np.repeat(frames, 2, axis=0)[::2]):
+        checked = check_frames(laid_out, IMAGE)
+        assert np.array_equal(checked, frames)
+        assert checked.flags.c_contiguous
+    assert np.array_equal(check_frames(frames[0], IMAGE), frames[:1])
+
+
+@given(hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.just(5)), elements=st.floats(-1, 1, width=32)))
+def test_good_signals_pass_unchanged(frames: np.ndarray) -> None:
+    """Values within the declared range, its ends included, come back equal."""
+    assert np.array_equal(check_frames(frames, SENSOR), frames)
+
+
+@given(
+    hnp.arrays(
+        st.sampled_from([np.uint8, np.float32, np.float64, np.int64, np.bool_, np.complex64, np.dtype("U2"), object]),
+        hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5)
+        | st.sampled_from([(4, 3, 1), (2, 4, 3, 1), (0, 4, 3, 1), (5,), (2, 5), (0, 5)]),
+    ),
+    st.sampled_from([IMAGE, SENSOR]),
+)
+def test_any_array_fits_or_is_refused(array: np.ndarray, spec: InputSpec) -> None:
+    """Whatever the array, what passes fits the declaration in every respect, and the rest gets our error."""
+    try:
+        checked = check_frames(array, spec)
+    except InputError as error:
+        assert "expected" in str(error)  # noqa: PT017  what passes is looked at as well
+        assert "found" in str(error)  # noqa: PT017
+    else:
+        assert checked.dtype == spec.dtype
+        assert checked.shape[1:] == spec.shape
+        assert len(checked) > 0
+        assert np.isfinite(checked).all()
+        assert checked.min() >= spec.range[0]
+        assert checked.max() <= spec.range[1]
+
+
+@pytest.mark.parametrize(
+    ("frames", "spec", "message"),
+    [
+        (np.zeros((2, 4, 3, 1)), IMAGE, r"expected frames as \(n, 4, 3, 1\) uint8 \(height, width, channel\), found type float64\. Scale to 0\.\.255"),
+        (np.zeros((2, 5)), SENSOR, r"expected frames as \(n, 5\) float32 \(time\), found type float64\. Use \.astype\('float32'\)"),
+        (np.zeros((2, 5), ">f4"), SENSOR, r"found type >f4\. Use \.astype\('float32'\)"),
+        (np.zeros((2, 3, 4, 1), np.uint8), IMAGE, r"found shape \(2, 3, 4, 1\)\. Resize or reorder the axes"),
+        (np.zeros((2, 1, 4, 3), np.uint8), IMAGE, r"found shape \(2, 1, 4, 3\)\. Resize or reorder the axes"),
+        (np.uint8(1), IMAGE, r"found shape \(\)"),
+        (None, IMAGE, r"found shape \(\)"),
+        ([np.zeros((4, 3, 1), np.uint8), np.zeros((4, 2, 1), np.uint8)], IMAGE, r"expected frames of one size .* Resize them alike"),
+        (np.zeros((0, 4, 3, 1), np.uint8), IMAGE, r"expected at least one frame as \(n, 4, 3, 1\) uint8 .*, found none"),
+        (np.array([[0, 0, 0, 0, 0], [0, np.nan, 0, 0, 0]], np.float32), SENSOR, r"expected finite values, found NaN or infinity in frame 1\. Leave such frames out"),
+        (np.array([[0, 0, 0, 0, -np.inf]], np.float32), SENSOR, r"found NaN or infinity in frame 0"),
+        (np.array([[0, 0, 0, 0, 1.5]], np.float32), SENSOR, r"expected values from -1 to 1, found 0 to 1\.5\. Pass what the sensor gives"),
+        (np.array([[0, 0, 0, 0, -2]], np.float32), SENSOR, r"expected values from -1 to 1, found -2 to 0"),
+        (np.full((1, 5), 200, np.uint8), InputSpec((5,), "uint8", (0, 100), ("x",)), r"expected values from 0 to 100, found 200 to 200"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_in_words(frames: Any, spec: InputSpec, message: str) -> None:
+    """Each way in which frames can be wrong says what was expected, what was found and what to do."""
+    with pytest.raises(InputError, match=message):
+        check_frames(frames, spec)
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(ANYTHING, st.integers(0, 4))
+def test_any_labels_are_names_or_refused(labels: Any, n: int) -> None:
+    """Whatever is passed as labels, what passes is one usable name or None per sample, and the rest gets our error."""
+    try:
+        names = check_labels(labels, n)
+    except LabelError:
+        return
+    assert len(names) == n
+    for name in names:
+        assert name is None or (0 < len(name) <= MAX_NAME and name.isprintable() and name.strip())
+
+
+@given(st.lists(st.text("abc é漢", min_size=1).filter(str.strip), min_size=1))
+def test_names_pass_unchanged(names: list[str]) -> None:
+    """Printable names in lists, tuples and arrays come back as they are."""
+    for given_names in (names, tuple(names), np.array(names)):
+        assert check_labels(given_names, len(names)) == names
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_whole_numbers_stand_for_their_decimal_name(number: int) -> None:
+    """An integer, Python's or numpy's, is the class named by its digits."""
+    assert check_name(number) == check_name(np.int64(number)) == check_name(str(number)) == str(number)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ("ab", r"expected one label per sample \(2\), found 'ab'\. Pass a list of names"),
+        (b"ab", r"expected one label per sample \(2\), found b'ab'"),
+        (5, r"expected one label per sample \(2\), found 5"),
+        (np.array("a"), r"expected one label per sample \(2\), found array"),
+        (["a"], r"expected one label per sample \(2\), found 1\. Pass None for samples without one"),
+        (["a", "b", "c"], r"expected one label per sample \(2\), found 3"),
+        (["a", ""], r"expected a class name of 1 to 200 printable characters, found ''"),
+        (["a", "  "], r"expected a class name of 1 to 200 printable characters, found '  '"),
+        (["a", "b\n"], r"expected a class name .* found 'b\\n'"),
+        (["a", "x" * 201], r"expected a class name of 1 to 200"),
+        (["a", 1.0], r"expected a class name .* found 1\.0"),
+        (["a", float("nan")], r"expected a class name .* found nan"),
+        (["a", True], r"expected a class name .* found True"),
+        (["a", ["b"]], r"expected a class name .* found \['b'\]"),
+        (["a", 10**5000], r"expected a whole number of at most 64 bits, found a larger one\. Name it by a text"),
+        (["a", "\ud800"], r"expected a class name .* printable"),
+    ],
+)
+def test_bad_labels_are_refused_in_words(labels: Any, message: str) -> None:
+    """Each way in which labels can be wrong says what was expected and what was found."""
+    with pytest.raises(LabelError, match=message):
+        check_labels(labels, 2)
+
+
+@pytest.mark.parametrize("values", ["ab", 5, ["a"], ["a", 1], ["a", b"b"], ["a", "\ud800"], {1: 2}])
+def test_bad_keys_and_tags_are_refused(values: Any) -> None:
+    """Keys and tags are texts that UTF-8 can hold, or None, one a sample."""
+    with pytest.raises(InputError, match=r"expected one of keys \(text or None\) per sample \(2\), found .* Pass a list"):
+        check_texts(values, 2, "keys")
+
+
+def test_keys_and_tags_are_optional() -> None:
+    """None at all means none for every sample; single ones may be None, and any text that is valid passes."""
+    assert check_texts(None, 3, "keys") == [None] * 3
+    assert check_texts(("a", None, "a\n漢"), 3, "keys") == ["a", None, "a\n漢"]
+
+
+@given(ANYTHING)
+def test_any_ids_are_whole_numbers_or_refused(ids: Any) -> None:
+    """Whatever is passed as sample ids, what passes is a list of positive 64-bit integers."""
+    try:
+        found = check_ids(ids)
+    except AcclimateError:
+        return
+    assert all(type(i) is int and 0 < i < 2**63 for i in found)
+
+
+@pytest.mark.parametrize("ids", [3, "3", ["3"], [1.5], [0], [-1], [2**70], [None]])
+def test_what_is_no_id_is_refused(ids: Any) -> None:
+    """Numbers that no sample can have are refused before the store is asked."""
+    with pytest.raises(InputError, match=r"expected a list of ids that observe\(\) returned, found .* Look them up"):
+        check_ids(ids)

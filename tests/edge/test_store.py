@@ -1,0 +1,340 @@
+"""The local store: what is put in comes out, all of it or nothing, and only for the backbone it belongs to."""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from acclimate.edge import schema
+from acclimate.edge.store import Store, stored_variant
+from acclimate.errors import (
+    DuplicateSampleError,
+    InputError,
+    StoreCorruptError,
+    StoreError,
+    StoreMismatchError,
+    StoreVersionError,
+)
+
+WIDTH = 6
+CLASSES = ("bark", "moss")
+Opener = Callable[..., Store]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where a store may be made."""
+    return tmp_path / "device.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Opener]:
+    """Return a function that opens stores; they are closed at the end."""
+    stores: list[Store] = []
+
+    def make(
+        variant: str = "f" * 64, width: int = WIDTH, classes: tuple[str, ...] = CLASSES, at: Path | None = path
+    ) -> Store:
+        stores.append(Store(at, variant, width, classes, timeout=0.2))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+def fill(store: Store, n: int = 10, seed: int = 0) -> np.ndarray:
+    """Add samples, every third without a label, and return their codes."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 256, (n, WIDTH)).astype(np.uint8)
+    classes = [None if i % 3 == 2 else i % 3 for i in range(n)]
+    digests = [store.digest(codes[i] + np.float32(seed)) for i in range(n)]
+    store.add(codes, classes, digests, [f"photo {seed}-{i}" for i in range(n)], [None] * n)
+    return codes
+
+
+def content(path: Path) -> list[str]:
+    """Return every row of a database, through a connection of its own."""
+    connection = sqlite3.connect(path)
+    try:
+        return list(connection.iterdump())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_samples_come_back_as_they_were_stored(opened: Opener, path: Path, in_memory: bool) -> None:
+    """Codes, classes and ids are those that were added, in the order of the ids; samples without a label stay out."""
+    store = opened(at=None if in_memory else path)
+    codes = fill(store)
+    found = store.labelled()
+    rows = [i for i in range(10) if i % 3 != 2]
+    assert found.ids.tolist() == [i + 1 for i in rows]
+    assert found.classes.tolist() == [i % 3 for i in rows]
+    assert found.codes.tobytes() == codes[rows].tobytes()
+    assert store.count() == (10, 7)
+    assert path.exists() != in_memory
+
+
+def test_a_reopened_store_goes_on_where_it_was(opened: Opener) -> None:
+    """Samples, classes, versions, settings and the key of the digests survive closing."""
+    store = opened()
+    codes = fill(store)
+    store.add_classes(["crack"])
+    assert store.add_version("{}", b"weights") == 1
+    store.conformed = "this machine"
+    digest = store.digest(codes)
+    store.close()
+    again = opened()
+    assert again.labelled().codes.tobytes() == codes[[i for i in range(10) if i % 3 != 2]].tobytes()
+    assert again.classes() == {0: "bark", 1: "moss", 2: "crack"}
+    assert (again.current, again.conformed, again.version(1).head) == (1, "this machine", b"weights")
+    assert again.digest(codes) == digest
+    assert fill(again, seed=1) is not None
+    assert again.count() == (20, 14)
+
+
+def test_digests_tell_inputs_apart_and_identify_nothing_elsewhere(opened: Opener, tmp_path: Path) -> None:
+    """Equal inputs have equal digests in one store, other inputs others, and another store gives others altogether."""
+    here, there = opened(), opened(at=tmp_path / "other.db")
+    frame = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    assert here.digest(frame) == here.digest(np.asfortranarray(frame)) != here.digest(frame + 1)
+    assert here.digest(frame) != there.digest(frame)
+
+
+def test_ids_are_never_used_again(opened: Opener, path: Path) -> None:
+    """The id of a sample that is gone is not given to another, so that an application's notes never lie."""
+    store = opened()
+    fill(store, 3)
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM samples")
+    connection.commit()
+    connection.close()
+    fill(store, 2, seed=1)
+    assert store.labelled().ids.tolist() == [4, 5]
+
+
+def test_a_failed_transaction_leaves_nothing(opened: Opener, path: Path) -> None:
+    """Classes, samples, labels and versions written before an error inside a transaction are gone after it."""
+    store = opened()
+    fill(store)
+    before = content(path)
+    with pytest.raises(KeyError), store.transaction():
+        store.add_classes(["crack"])
+        fill(store, seed=1)
+        store.label([1], [1])
+        store.add_version("{}", b"weights")
+        raise KeyError
+    assert content(path) == before
+    assert store.current == 0
+
+
+def test_a_duplicate_rolls_the_whole_call_back(opened: Opener, path: Path) -> None:
+    """When the last of several samples is stored already, none of them is added."""
+    store = opened()
+    codes = fill(store)
+    before = content(path)
+    new = [store.digest(codes[:1] * 0 + i) for i in range(3)]
+    known = store.digest(codes[0] + np.float32(0))
+    with pytest.raises(DuplicateSampleError, match=r"found sample 3 again\. Nothing was stored\. Leave it out"):
+        store.add(codes[:4], [None] * 4, [*new, known], [None] * 4, [None] * 4)
+    assert content(path) == before
+
+
+def test_new_inputs_are_told_from_stored_ones(opened: Opener) -> None:
+    """Duplicates are found in the store and in the call; what is new is listed once, in order."""
+    store = opened()
+    stored = store.digest(np.zeros(1))
+    store.add(np.zeros((1, WIDTH), np.uint8), [0], [stored], [None], [None])
+    a, b = store.digest(np.ones(1)), store.digest(np.ones(2))
+    assert store.unstored([b, stored, a, b], refuse=False) == ([0, 2], {stored: 1})
+    with pytest.raises(DuplicateSampleError, match="found sample 1 again: it is stored as id 1"):
+        store.unstored([a, stored], refuse=True)
+    with pytest.raises(DuplicateSampleError, match="found sample 2 again: it equals sample 0 of the call"):
+        store.unstored([a, b, a], refuse=True)
+    assert store.unstored([a, b], refuse=True) == ([0, 1], {})
+
+
+def test_labels_change_and_go(opened: Opener, path: Path) -> None:
+    """A sample can be labelled, relabelled and unlabelled; an unknown id changes nothing for the others."""
+    store = opened()
+    fill(store, 6)
+    store.label([3, 1], [1, None])
+    found = store.labelled()
+    assert dict(zip(found.ids.tolist(), found.classes.tolist(), strict=True)) == {2: 1, 3: 1, 4: 0, 5: 1}
+    before = content(path)
+    with pytest.raises(InputError, match=r"expected ids that observe\(\) returned, found 99"):
+        store.label([1, 99], [0, 0])
+    assert content(path) == before
+
+
+def test_a_label_must_be_a_class(opened: Opener, path: Path) -> None:
+    """A class id that no class has is refused, and changes nothing."""
+    store = opened()
+    fill(store)
+    before = content(path)
+    with pytest.raises(StoreError, match="Nothing was changed"):
+        store.label([1], [77])
+    assert content(path) == before
+
+
+def test_versions_are_numbered_and_one_is_current(opened: Opener) -> None:
+    """A new version becomes the current one; going back keeps it; a missing one is an error."""
+    store = opened()
+    assert (store.current, store.versions()) == (0, [])
+    assert [store.add_version(f'{{"n": {n}}}', bytes([n])) for n in (1, 2)] == [1, 2]
+    assert [(v.id, v.report, v.head) for v in store.versions()] == [(1, '{"n": 1}', b"\x01"), (2, '{"n": 2}', b"\x02")]
+    assert store.versions()[0].time <= store.versions()[1].time
+    store.current = 1
+    assert store.current == 1
+    assert len(store.versions()) == 2
+    assert store.add_version("{}", b"") == 3
+    with pytest.raises(StoreCorruptError, match="version 9 is missing"):
+        store.version(9)
+
+
+def test_classes_get_ids_in_order_and_once(opened: Opener) -> None:
+    """Shipped classes have the ids 0, 1, ...; added ones follow; a known name adds nothing."""
+    store = opened()
+    store.add_classes(["crack", "moss", "rust", "crack"])
+    assert store.classes() == {0: "bark", 1: "moss", 2: "crack", 3: "rust"}
+
+
+def test_classes_without_shipped_ones_start_at_one_or_later(opened: Opener) -> None:
+    """A bundle may ship no class; the first that is added gets an id all the same."""
+    store = opened(classes=())
+    store.add_classes(["a", "b"])
+    assert sorted(store.classes().values()) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"variant": "0" * 64}, r"expected latents of backbone 000000000000\.\.\., found those of ffffffffffff\.\.\."),
+        ({"width": WIDTH + 1}, r"expected latents of backbone ffffffffffff"),
+        ({"classes": ("moss", "bark")}, r"expected the classes \['moss', 'bark'\] of this bundle, found \['bark', 'moss'\]"),
+        ({"classes": ("bark", "moss", "rust")}, r"expected the classes \['bark', 'moss', 'rust'\] of this bundle"),
+    ],
+    ids=["backbone", "width", "order of classes", "more classes"],
+)  # fmt: skip
+def test_a_store_of_another_bundle_is_refused(opened: Opener, path: Path, changed: dict[str, object], message: str) -> None:
+    """A store never mixes two backbones, nor two lists of shipped classes; it stays as it is."""
+    store = opened()
+    fill(store)
+    store.add_classes(["crack"])
+    store.close()
+    before = content(path)
+    with pytest.raises(StoreMismatchError, match=message + r".*(start a new store|with the bundle)"):
+        opened(**changed)
+    assert content(path) == before
+
+
+def test_a_newer_schema_is_refused(opened: Opener, path: Path) -> None:
+    """What a later version of Acclimate wrote is neither read nor changed."""
+    opened().close()
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
+    connection.close()
+    before = content(path)
+    with pytest.raises(StoreVersionError, match=r"expected a store of schema version 1 or older, found 2\. Update Acclimate"):
+        opened()
+    assert content(path) == before
+
+
+def test_an_empty_file_becomes_a_store(opened: Opener, path: Path) -> None:
+    """A file of no bytes, as `touch` or a failed copy leaves it, is taken from schema version 0 to the newest."""
+    path.touch()
+    fill(opened())
+    assert opened().count() == (10, 7)
+
+
+def test_an_older_schema_is_brought_up_to_date(opened: Opener, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Migrations that a later version adds run once, in order, and keep what is stored."""
+    fill(opened())
+    opened().close()
+    more = (*schema.MIGRATIONS, "ALTER TABLE samples ADD COLUMN note TEXT;\nUPDATE samples SET note = 'old'", "CREATE TABLE more (a)")
+    monkeypatch.setattr(schema, "MIGRATIONS", more)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr("acclimate.edge.store.SCHEMA_VERSION", 3)
+    assert opened().count() == (10, 7)
+    assert opened().count() == (10, 7)
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("SELECT DISTINCT note FROM samples").fetchall() == [("old",)]
+    connection.close()
+
+
+def test_a_failed_migration_changes_nothing(opened: Opener, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the second of two migrations fails, the first is undone too."""
+    fill(opened())
+    opened().close()
+    before = content(path)
+    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (a)", "CREATE TABLE more (a)"))
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
+    monkeypatch.setattr("acclimate.edge.store.SCHEMA_VERSION", 3)
+    with pytest.raises(StoreError, match="table more already exists"):
+        opened()
+    assert content(path) == before
+
+
+def test_the_pragmas_that_durability_and_forgetting_rest_on(opened: Opener, path: Path) -> None:
+    """Write-ahead log, full synchronisation, deleted content overwritten, references checked."""
+    connection = opened()._connection
+    values = {
+        name: connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "secure_delete", "foreign_keys", "trusted_schema", "application_id", "page_size")
+    }
+    assert values == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "secure_delete": 1,
+        "foreign_keys": 1,
+        "trusted_schema": 0,
+        "application_id": schema.APPLICATION_ID,
+        "page_size": schema.PAGE_SIZE,
+    }
+
+
+def test_threads_share_a_store(opened: Opener) -> None:
+    """Eight threads that add and read at once lose nothing and see whole transactions only."""
+    store = opened()
+    torn: list[int] = []
+
+    def work(seed: int) -> None:
+        for turn in range(5):
+            fill(store, 6, seed=seed * 100 + turn)
+            torn.extend(n % 4 for n in [len(store.labelled().ids)] if n % 4)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not torn
+    assert store.count() == (240, 160)
+
+
+def test_a_closed_store_says_so(opened: Opener) -> None:
+    """Closing twice is allowed; using it afterwards is our error, not SQLite's."""
+    store = opened()
+    store.close()
+    store.close()
+    with pytest.raises(StoreError, match="closed"):
+        store.count()
+
+
+def test_the_variant_of_a_store_is_read_without_touching_it(opened: Opener, path: Path, tmp_path: Path) -> None:
+    """The hash is found where there is a store, None where there is not, and no file is made or changed."""
+    opened().close()
+    before = path.read_bytes()
+    assert stored_variant(path) == "f" * 64
+    assert path.read_bytes() == before
+    other = tmp_path / "none.db"
+    assert stored_variant(other) is None
+    assert stored_variant(None) is None
+    assert not other.exists()
+    other.write_bytes(b"no database")
+    assert stored_variant(other) is None

@@ -1,0 +1,239 @@
+"""Files that are no store, or a damaged one, and media that cannot be written: our error, and nothing is changed."""
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from acclimate.edge import Learner
+from acclimate.edge import store as store_module
+from acclimate.edge.store import Store
+from acclimate.errors import AcclimateError, StoreCorruptError, StoreError
+
+WIDTH = 6
+
+
+def make(path: Path) -> bytes:
+    """Make a store of forty samples and a version, and return its bytes."""
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
+        codes = np.random.default_rng(0).integers(0, 256, (40, WIDTH)).astype(np.uint8)
+        store.add(codes, [i % 2 for i in range(40)], [store.digest(row) for row in codes], [None] * 40, [None] * 40)
+        store.add_version("{}", bytes(100))
+    return path.read_bytes()
+
+
+def use(path: Path) -> None:
+    """Open a store, read everything, and write."""
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss"), timeout=0.2) as store:
+        store.labelled()
+        store.versions()
+        store.count()
+        store.classes()
+        store.version(store.current)
+        store.add(np.zeros((1, WIDTH), np.uint8), [0], [os.urandom(16)], [None], [None])
+        store.label([2], [1])
+
+
+@pytest.mark.parametrize("content", [b"no database", b"\x00" * 5000, b"SQLite format 3\x00", b"PK\x03\x04" + b"x" * 2000])
+def test_what_is_no_store_is_refused(tmp_path: Path, content: bytes) -> None:
+    """A text, zeros, a bare header, another kind of file: refused, and not a byte of it changed."""
+    path = tmp_path / "device.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreCorruptError, match=r"device\.db: expected a store of Acclimate, found that .* Restore it from a copy"):
+        use(path)
+    assert path.read_bytes() == content
+
+
+def test_another_programs_database_is_left_alone(tmp_path: Path, tiny_bundle: Path) -> None:
+    """A database that is not ours is refused, and neither its journal mode nor any other byte changes."""
+    path = tmp_path / "photos.db"
+    connection = sqlite3.connect(path)
+    connection.executescript("CREATE TABLE settings (name, value); INSERT INTO settings VALUES ('variant', 'x');")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreCorruptError, match="found that it is another program's database"):
+        use(path)
+    with pytest.raises(StoreCorruptError, match="found that it is another program's database"):
+        Learner.open(tiny_bundle, path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["photos.db"]
+
+
+def test_a_missing_table_or_setting_is_found(tmp_path: Path) -> None:
+    """A store from which another program dropped something is refused with what is missing."""
+    path = tmp_path / "device.db"
+    for statement, message in (
+        ("DELETE FROM settings WHERE name = 'salt'", "its setting 'salt' is missing"),
+        ("DROP TABLE versions", "no such table: versions"),
+    ):
+        path.unlink(missing_ok=True)
+        make(path)
+        connection = sqlite3.connect(path)
+        connection.execute(statement)
+        connection.commit()
+        connection.close()
+        with pytest.raises(StoreError, match=message):
+            use(path)
+
+
+def test_a_latent_of_another_width_is_found(tmp_path: Path) -> None:
+    """A sample whose bytes do not fit the backbone is named, and never reaches a head."""
+    path = tmp_path / "device.db"
+    make(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE samples SET codes = x'00' WHERE id = 7")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreCorruptError, match=f"sample 7 does not have {WIDTH} bytes of latent"):
+        use(path)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_damage_never_gets_past_our_errors(tmp_path: Path, seed: int) -> None:
+    """A truncated file, a flipped bit, a run of noise: it still works, or the error is ours."""
+    path, rng = tmp_path / "device.db", random.Random(seed)
+    content = bytearray(make(path))
+    at = rng.randrange(len(content))
+    if seed % 3 == 0:
+        del content[at:]
+    elif seed % 3 == 1:
+        content[at] ^= 1 << rng.randrange(8)
+    else:
+        content[at : at + 64] = rng.randbytes(len(content[at : at + 64]))
+    path.write_bytes(content)
+    try:
+        use(path)
+    except AcclimateError as error:
+        assert "device.db" in str(error)  # noqa: PT017  working on is as good an outcome
+
+
+def test_a_damaged_current_version_is_named(tmp_path: Path, tiny_bundle: Path, scenes: ModuleType) -> None:
+    """Weights, classes or report that do not fit are refused when they are read, and a rollback to them changes nothing."""
+    path = tmp_path / "device.db"
+    with Learner.open(tiny_bundle, path) as learner:
+        learner.fit(*scenes.frames(40, 2, 1.0))
+        assert learner.versions()[-1].current
+        learner.rollback(0)
+    for change, message in (
+        ("head = zeroblob(100)", "version 1: expected safetensors"),
+        ("head = x''", "version 1: expected safetensors"),
+        ("report = 'nonsense'", "expected version 1 as adapt"),
+    ):
+        copy = tmp_path / "copy.db"
+        shutil.copy(path, copy)
+        connection = sqlite3.connect(copy)
+        connection.execute(f"UPDATE versions SET {change}")  # noqa: S608
+        connection.commit()
+        connection.close()
+        with Learner.open(tiny_bundle, copy) as learner:
+            with pytest.raises(StoreCorruptError, match=message):
+                learner.rollback(1)
+            if "head" in change:
+                assert learner.versions()[0].current
+        copy.unlink()
+
+
+def test_a_version_with_an_unknown_class_is_refused(tmp_path: Path, tiny_bundle: Path, scenes: ModuleType) -> None:
+    """A head with a class that has no name is not used: the store was damaged or mixed with another."""
+    path = tmp_path / "device.db"
+    x, y = scenes.frames(60, 2, 1.0)
+    with Learner.open(tiny_bundle, path) as learner:
+        learner.observe(x[:50], y[:50])
+        learner.observe(x[50:], ["crack"] * 10)
+        assert learner.adapt().applied
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE samples SET class = NULL")
+    connection.execute("DELETE FROM classes WHERE name = 'crack'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreCorruptError, match="version 1 as adapt.* found classes without a name"):
+        Learner.open(tiny_bundle, path)
+
+
+@pytest.fixture
+def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function after which every file counts as one that this process may not write to."""
+    return lambda: monkeypatch.setattr(store_module, "_read_only", lambda path: path.exists())
+
+
+def test_a_read_only_store_is_read_and_not_written(tmp_path: Path, read_only: Callable[[], None]) -> None:
+    """On media that cannot be written everything can be read, writing is our error, and no file appears beside it."""
+    path = tmp_path / "device.db"
+    before = make(path)
+    read_only()
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
+        assert store.read_only
+        assert store.count() == (40, 40)
+        assert len(store.labelled().ids) == 40
+        assert store.current == 1
+        for write in (lambda: store.label([1], [1]), lambda: store.add_classes(["x"]), lambda: store.add_version("", b"")):
+            with pytest.raises(StoreError, match=r"device\.db is read-only: expected a file and folder that"):
+                write()
+        store.conformed = "not kept"
+        assert store.conformed == ""
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["device.db"]
+
+
+def test_a_learner_predicts_from_a_read_only_store(
+    tmp_path: Path, tiny_bundle: Path, scenes: ModuleType, read_only: Callable[[], None]
+) -> None:
+    """An adapted head on read-only media predicts as before; observing and rolling back are refused."""
+    path = tmp_path / "device.db"
+    x, y = scenes.frames(80, 2, 1.0)
+    with Learner.open(tiny_bundle, path) as learner:
+        learner.fit(x, y)
+        expected = learner.predict(x).probabilities
+    read_only()
+    with Learner.open(tiny_bundle, path) as learner:
+        assert learner.predict(x).probabilities.tobytes() == expected.tobytes()
+        with pytest.raises(StoreError, match="is read-only"):
+            learner.observe(*scenes.frames(4, 3))
+        with pytest.raises(StoreError, match="is read-only"):
+            learner.rollback()
+        assert learner.predict(x).probabilities.tobytes() == expected.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write to everything")
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_permissions_make_a_store_read_only(tmp_path: Path, what: str) -> None:
+    """Without the right to write to the file, or to the folder that takes the log, the store is opened for reading."""
+    folder = tmp_path / "media"
+    folder.mkdir()
+    path = folder / "device.db"
+    make(path)
+    target = path if what == "file" else folder
+    target.chmod(0o444 if what == "file" else 0o555)
+    try:
+        with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
+            assert store.read_only
+            assert store.count() == (40, 40)
+    finally:
+        target.chmod(0o755)
+
+
+def test_what_a_power_cut_left_in_the_log_is_read(tmp_path: Path, read_only: Callable[[], None]) -> None:
+    """A copy taken while the store was open holds its newest samples in the log; reading alone does not miss them."""
+    path, copy = tmp_path / "device.db", tmp_path / "copy" / "device.db"
+    make(path)
+    copy.parent.mkdir()
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
+        store.add(np.zeros((1, WIDTH), np.uint8), [0], [b"x"], [None], [None])
+        for suffix in ("", "-wal"):
+            shutil.copy(f"{path}{suffix}", f"{copy}{suffix}")
+    read_only()
+    with Store(copy, "f" * 64, WIDTH, ("bark", "moss")) as store:
+        assert store.count() == (41, 41)
+
+
+def test_a_folder_that_is_not_there_is_our_error(tmp_path: Path) -> None:
+    """A path that SQLite cannot open gets our error with SQLite's reason and what to do."""
+    for path in (tmp_path / "none" / "device.db", tmp_path):
+        with pytest.raises(StoreError, match=r"expected a file that .* unable to open database file\. Make its folder"):
+            use(path)
