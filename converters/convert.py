@@ -1,7 +1,7 @@
 """From a trained torch model to one bundle."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
@@ -24,9 +24,8 @@ from .parity import QUANTIZED_COSINE
 from .raw_input import check_samples, describe_input, synthetic_samples
 from .source import HeadChoice, Labelled, accuracy, fit_head, source_arrays
 from .split import Split, Taps, split
-from .variant import BackboneFile, FloatConvolutions, Original, embed, make_variant, open_backbone, run_module
+from .variant import BackboneFile, FloatConvolutions, Original, Progress, embed, make_variant, open_backbone, run_module
 
-Progress = Callable[[int, int], None]
 # Kernels of other processors round differently: on EfficientNet-Lite0 they moved 8-bit latents by up to .023.
 QUANTIZED_TOLERANCE, FLOAT_TOLERANCE = 0.05, 1e-3
 _CALIBRATED_ON = 256
@@ -121,8 +120,16 @@ def convert(
         began = perf_counter()
         # What the first runtime settled on holds for the second: both quantize by the same scheme.
         settled = reports[0].float_convolutions if reports else float_convolutions
-        file = make_variant(runtime, original, quantize=quantize, float_convolutions=settled, least_cosine=least_cosine)
-        steps.done(_HALF)
+        before = steps.count
+        file = make_variant(
+            runtime,
+            original,
+            quantize=quantize,
+            float_convolutions=settled,
+            least_cosine=least_cosine,
+            progress=lambda done, total, before=before: steps.reach(before + _HALF * done // total),
+        )
+        steps.reach(before + _HALF)
         content, score = _content(file, original, parts, head, names, labelled, synthetic_samples(raw), steps)
         steps.done()
         contents.append(content)
@@ -157,13 +164,16 @@ class _Steps:
     """Counts steps for the callback."""
 
     def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self._count = progress, total, 0
-        self.done(0)
+        self._progress, self._total, self.count = progress, total, 0
+        self.reach(0)
 
     def done(self, steps: int = 1) -> None:
-        self._count += steps
+        self.reach(self.count + steps)
+
+    def reach(self, count: int) -> None:
+        self.count = count
         if self._progress is not None:
-            self._progress(self._count, self._total)
+            self._progress(self.count, self._total)
 
 
 def _check_arguments(

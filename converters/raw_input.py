@@ -87,7 +87,9 @@ def describe_input(
     shape = tuple(calibration.shape[1:])
     if not is_frames:
         return _describe_samples(shape, resize, mean, std, axes)
-    channels = next((m.in_channels for m in model.modules() if isinstance(m, _CONVOLUTIONS)), shape[2])
+    # What is no module at all is refused where it is split.
+    layers = model.modules() if isinstance(model, nn.Module) else ()
+    channels = next((m.in_channels for m in layers if isinstance(m, _CONVOLUTIONS) and m.in_channels), shape[2])
     means, stds = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(std, np.float64))
     frame = (shape[0], shape[1], shape[2])
     spec = InputSpec(shape, "uint8", (0, 255), ("height", "width", "channel"))

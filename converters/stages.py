@@ -165,10 +165,14 @@ def _tap(end: _Stop, spine: list[Call], traced: Trace) -> TapPoint:
     # A sequence of tokens (channels last) ends in a normalisation and has no activation to wait for.
     if end.call.has_parameters and not end.is_block and not inside and point.axis == 1:
         instead = named_point(following, "input", traced)
-        # One that was flattened on the way would be as wide as the whole map.
-        if instead is not None and following.input is not None and len(following.input.shape) == len(end.signal.shape):
+        # A map that was flattened on the way would be a tap as wide as all its positions together.
+        if instead is not None and following.input is not None and not _flattens(end.signal, following.input, point):
             return instead
     return point
+
+
+def _flattens(before: Signal, after: Signal, point: TapPoint) -> bool:
+    return len(after.shape) < len(before.shape) and math.prod(after.shape[1:]) > before.shape[point.axis]
 
 
 def _channel_axis(call: Call, signal: Signal, traced: Trace) -> int:

@@ -1,6 +1,6 @@
 """One backbone for one runtime: export, quantize, load as the device would, compare with the original."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,10 +12,11 @@ from torch import nn
 from ..edge.runtime import Embedder, load_backbone
 from ..errors import BackendError, ConversionError
 from ..manifest import InputSpec, Runtime, Tap
-from .parity import Parity, compare, require_float, require_quantized
+from .parity import QUANTIZED_COSINE, Parity, compare, require_float, require_quantized
 from .quiet import quiet
 
 Float32 = NDArray[np.float32]
+Progress = Callable[[int, int], None]
 FloatConvolutions = int | Literal["auto"]
 BATCHES = (1, 8, 32)
 # Rungs of "auto". The first convolutions see few channels of very different ranges, so most of the loss is theirs.
@@ -138,7 +139,8 @@ def make_variant(
     *,
     quantize: bool = True,
     float_convolutions: FloatConvolutions = "auto",
-    least_cosine: float = 0.9,
+    least_cosine: float = QUANTIZED_COSINE,
+    progress: Progress | None = None,
 ) -> BackboneFile:
     """Convert for one runtime.
 
@@ -149,6 +151,7 @@ def make_variant(
         float_convolutions: How many of the first convolutions stay in float; ``"auto"`` takes the fewest of 0, 3 and 6
             (a quarter of them at most) that keep a centred cosine of .99, else the closest.
         least_cosine: Least mean of the centred cosine of a quantized model.
+        progress: Called with the number of steps done and of all.
 
     Returns:
         The converted backbone.
@@ -157,16 +160,20 @@ def make_variant(
         ConversionError: If it cannot be converted.
         ParityError: If it lost too much.
     """
+    rungs = _rungs(original.module) if float_convolutions == "auto" else (float_convolutions,)
+    report = progress if progress is not None else lambda done, total: None
     content, float_parity = make_float(runtime, original)
+    report(1, 1 + len(rungs) * quantize)
     if not quantize:
         return BackboneFile(runtime, content, False, 0, float_parity, float_parity)
     best: BackboneFile | None = None
-    for rung in _rungs(original.module) if float_convolutions == "auto" else (float_convolutions,):
+    for i, rung in enumerate(rungs):
         quantized = _quantize(runtime, content, original.samples, rung)
         embedder = open_backbone(quantized, runtime, original)
         parity = compare(embed(embedder, original.samples), original.latents, original.taps)
         if best is None or parity.whole.cosine > best.parity.whole.cosine:
             best = BackboneFile(runtime, quantized, True, rung, float_parity, parity)
+        report(2 + i, 1 + len(rungs))
         if parity.whole.cosine >= _GOOD_COSINE:
             break
     assert best is not None  # noqa: S101  there is always a rung

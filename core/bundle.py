@@ -232,8 +232,9 @@ class Bundle:
         for variant in self.manifest.variants:
             names = [f"{variant.runtime}/{file}" for file in _FILES]
             names[0] += f".{variant.runtime}"
-            allowed.update(names)
             needed.update((names[0], names[1], names[4]))
+            # Head and source statistics are about classes.
+            allowed.update(names if self.manifest.classes else needed)
         if stored != listed or not needed <= set(stored) <= allowed:
             raise BundleFormatError(
                 f"{self.path.name}: expected the members {sorted(needed)} as the manifest lists them, found "

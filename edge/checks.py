@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, LabelError
 from ..manifest import InputSpec
 
-Labels = Sequence[str | int | None] | NDArray[Any]
+Labels = Sequence[str | int | np.integer[Any] | None] | NDArray[Any]
 MAX_NAME = 200
 
 

@@ -12,6 +12,8 @@ from .statistics import SourceStatistics
 
 # Below one code of spread a dimension holds little but rounding, which standardising must not blow up.
 LEAST_SPREAD = 1.0
+# Above this width the axes of a full rotation cost more than they save.
+WIDEST_ROTATION = 1024
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Coordinates:
     Args:
         centre: ``(d,)`` in codes.
         spread: ``(d,)`` in codes, above 0.
-        basis: ``(d, m)`` with orthonormal columns; None where m = d.
+        basis: ``(d, m)`` with orthonormal columns; None for the identity.
     """
 
     centre: Float64
@@ -122,13 +124,26 @@ def fit_coordinates(
     spanning = [whole.standardise(codes)]
     if source is not None:
         if source.factor is None:
-            return whole
+            return _rotated(whole, spanning[0], source)
         spanning += [whole.standardise(source.mean()), source.factor / spread]
     if prior is not None:
         spanning.append(prior.weight.astype(np.float64) * code.scale * spread)
     if sum(map(len, spanning)) >= d:
-        return whole
+        return _rotated(whole, spanning[0], source)
     return Coordinates(centre, spread, _orthonormal(spanning[0] if len(spanning) == 1 else np.vstack(spanning)))
+
+
+def _rotated(whole: Coordinates, rows: Float64, source: SourceStatistics | None) -> Coordinates:
+    """Turn coordinates to the principal axes of samples and source: it changes no solution and makes solving fast."""
+    d = len(whole.centre)
+    if d > WIDEST_ROTATION:
+        return whole
+    total = rows.T @ rows
+    if source is not None:
+        term = whole.source(source, np.arange(len(source.count)), len(source.count))
+        total += term.scatter + (term.mean * term.count[:, None]).T @ term.mean
+    _, axes = np.linalg.eigh(total)
+    return Coordinates(whole.centre, whole.spread, axes)
 
 
 def _orthonormal(rows: Float64) -> Float64:

@@ -74,4 +74,4 @@ def at_least(wins: int, trials: int) -> float:
     for i in range(wins, trials + 1):
         total += term
         term = term * (trials - i) // (i + 1)
-    return total / 2**trials
+    return float(total / 2**trials)

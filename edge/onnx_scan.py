@@ -33,7 +33,7 @@ def refuse_external_data(content: bytes) -> None:
     """
     try:
         _walk(memoryview(content), "model", 0)
-    except (IndexError, ValueError) as error:
+    except ValueError as error:
         raise BackendError(f"expected an ONNX file, found that {error}. Convert the model again.") from error
 
 
@@ -78,6 +78,8 @@ def _fields(view: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
     result = shift = 0
     while True:
+        if at == len(view):
+            raise ValueError("it ends in the middle of a number")
         byte = view[at]
         at += 1
         result |= (byte & 0x7F) << shift

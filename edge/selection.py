@@ -73,8 +73,9 @@ def assign_folds(y: NDArray[np.int64]) -> NDArray[np.int64]:
 def cross_validate(problem: Problem, heads: Sequence[Head] = HEADS, progress: Progress | None = None) -> Selection:
     """Try every setting of every head on held-out samples and choose one.
 
-    Among the settings whose accuracy is within one standard error of the best, the one with the least cross-entropy is
-    chosen: few samples leave many settings level in accuracy.
+    Settings that take the source's mean of a class without local samples for another class are left out, unless all do:
+    held-out samples cannot tell that such a class is lost. Among the settings whose accuracy is within one standard
+    error of the best, the one with the least cross-entropy is chosen: few samples leave many settings level.
 
     Args:
         problem: Samples in the order of their ids, with source and prior.
@@ -94,6 +95,8 @@ def cross_validate(problem: Problem, heads: Sequence[Head] = HEADS, progress: Pr
     fold = assign_folds(problem.y)
     numbers = np.unique(fold[judged])
     logits = np.full((len(flat), len(problem.y), problem.k), ABSENT)
+    means, owners = _missing(problem)
+    keeps = np.ones(len(flat), np.bool_)
     for done, number in enumerate(numbers):
         held = fold == number
         training = problem.subset(~held)
@@ -101,10 +104,14 @@ def cross_validate(problem: Problem, heads: Sequence[Head] = HEADS, progress: Pr
         for head, some in settings:
             for weights in head.solve(training, some, draft=True):
                 logits[row, held] = weights.logits(problem.x[held])
+                keeps[row] &= bool((weights.logits(means).argmax(axis=1) == owners).all())
                 row += 1
         if progress is not None:
             progress(done + 1, len(numbers))
-    best, trials, chosen = _choose(flat, logits[:, judged], problem.y[judged], fold[judged])
+    tried = np.flatnonzero(keeps) if keeps.any() else np.arange(len(flat))
+    best, trials, chosen = _choose(
+        [flat[i] for i in tried], logits[np.ix_(tried, judged)], problem.y[judged], fold[judged]
+    )
     predicted = np.full(len(problem.y), -1)
     predicted[judged] = chosen
     return Selection(best, trials, len(numbers), predicted)
@@ -134,6 +141,14 @@ def fit(problem: Problem, trial: Trial, heads: Sequence[Head] = HEADS) -> Weight
     (weights,) = head.solve(problem, (trial.setting,))
     bias = np.where(weights.bias <= ABSENT, ABSENT, weights.bias / trial.temperature)
     return Weights(weights.weight / trial.temperature, bias)
+
+
+def _missing(problem: Problem) -> tuple[Float64, NDArray[np.intp]]:
+    """Return the source's means of classes without local samples, and these classes."""
+    if problem.source is None:
+        return np.empty((0, problem.x.shape[1])), np.empty(0, np.intp)
+    missing = np.flatnonzero((problem.counts == 0) & (problem.source.count > 0))
+    return problem.source.mean[missing], missing
 
 
 def _judged(problem: Problem) -> NDArray[np.bool_]:

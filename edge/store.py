@@ -459,7 +459,9 @@ def _mode(path: Path) -> str:
 def _connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: float) -> sqlite3.Connection:
     name, uri = ":memory:", False
     if path is not None:
-        name, uri = (f"{Path(path).absolute().as_uri()}?{_mode(Path(path))}", True) if read_only else (os.fspath(path), False)
+        name, uri = os.fspath(path), read_only
+        if read_only:
+            name = f"{Path(path).absolute().as_uri()}?{_mode(Path(path))}"
     connection = sqlite3.connect(name, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri)
     try:
         for pragma in ("trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON"):

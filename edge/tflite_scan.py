@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import BackendError
+from ..manifest import MAX_ELEMENTS
 
 # Slots of the tables' fields, in the order of TensorFlow Lite's schema.
 _CODES, _GRAPHS, _BUFFERS, _EXTERNAL_GROUPS, _EXTERNAL_BUFFERS = 1, 2, 4, 8, 9
@@ -79,7 +80,10 @@ def _check_graph(view: memoryview, graph: int, kinds: list[int], filled: list[bo
     for i, tensor in enumerate(tensors):
         _check_tensor(view, tensor)
         buffer = _scalar(view, tensor, _BUFFER, "<I", 0)
-        constant = (buffer < len(filled) and filled[buffer]) or 0 in _numbers(view, tensor, _SHAPE, "i")
+        shape = _numbers(view, tensor, _SHAPE, "i")
+        if any(axis < 0 for axis in shape) or math.prod(shape) > MAX_ELEMENTS:
+            raise ValueError(f"a tensor has the shape {shape[:8]}")
+        constant = (buffer < len(filled) and filled[buffer]) or 0 in shape
         if constant or _scalar(view, tensor, _IS_VARIABLE, "<b", 0):
             known.add(i)
     inputs, outputs = _numbers(view, graph, _INPUTS, "i"), _numbers(view, graph, _OUTPUTS, "i")

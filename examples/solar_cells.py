@@ -6,6 +6,9 @@
 EfficientNet-Lite0 with its ImageNet weights becomes an int8 bundle whose head and source statistics come from mono
 cells. A device process without torch then adapts to 20, 50, 200 and 750 photos of poly cells and is scored on others.
 Beside it stands scikit-learn's logistic regression on fp32 latents of torch: same photos to learn, same photos to test.
+
+The mono head is about as good as chance on poly cells. Where the first photos are too few to prove a new head better,
+the device is therefore told to apply it (`--unsure apply`); `--unsure keep` shows what `adapt()` does by default.
 """
 
 import argparse
@@ -175,7 +178,7 @@ def run(asked: argparse.Namespace) -> None:
             continue
         with stage(f"Quantize and bundle, {taps} taps") as tick:
             made = build(cells, taps, asked.runtimes, bundles[taps], tick)
-        CONSOLE.print(made)
+        CONSOLE.print(made, soft_wrap=True)
     reference = reference_scores(cells, out / "fp32-latents.npy", asked.taps, seeds)
     rows: list[Row] = []
     for runtime in asked.runtimes:
@@ -187,7 +190,7 @@ def run(asked: argparse.Namespace) -> None:
         CONSOLE.print(claim(verdict))
     (out / "solar_cells.json").write_text(json.dumps(as_json(rows), indent=1, allow_nan=False))
     (out / "solar_cells.html").write_text(page(rows))
-    CONSOLE.print(f"Written: {out / 'solar_cells.json'}, {out / 'solar_cells.html'}")
+    CONSOLE.print(f"Written: {out / 'solar_cells.json'}, {out / 'solar_cells.html'}", soft_wrap=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

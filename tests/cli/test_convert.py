@@ -37,7 +37,7 @@ def project(tmp_path: Path, scenes: ModuleType) -> Path:
 
 
 def test_a_model_becomes_a_bundle_that_adapts(acclimate: Acclimate, project: Path) -> None:
-    """A function in a file gives the model, a folder's data its source statistics; the bundle then works on a device."""
+    """A function in a file gives the model, data its source statistics; the bundle then works on a device."""
     arguments = ("--data", "home.npz", "--out", "m.acc", "--runtime", "onnx", "--head", "fit", "--licence", "MIT")
     made = acclimate("convert", "model.py:build", *arguments, "--json")
     assert made.code == 0, made.errors

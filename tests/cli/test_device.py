@@ -45,7 +45,7 @@ def test_without_json_people_can_read_it(acclimate: Acclimate, place: Place, tin
 
 
 def test_inspect_says_what_the_bundle_holds(acclimate: Acclimate, tiny_bundle: Path) -> None:
-    """inspect --json repeats the manifest and the members."""
+    """JSON of inspect repeats the manifest and the members."""
     found = acclimate("inspect", tiny_bundle, "--json").json()
     with Bundle(tiny_bundle) as bundle:
         assert found["classes"] == list(bundle.manifest.classes)
@@ -165,6 +165,8 @@ def test_help_imports_no_side(acclimate: Acclimate) -> None:
     import sys
 
     code = "import sys; sys.argv = ['acclimate', '--help']\nimport acclimate.cli.app\n"
-    code += "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'onnxruntime', 'ai_edge_litert', 'sqlite3'}))"
+    code += (
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'torch', 'onnxruntime', 'ai_edge_litert', 'sqlite3'}))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -67,6 +67,13 @@ def test_everything_comes_back(tmp_path: Path) -> None:
         assert bundle.source("tflite") is None
 
 
+def test_a_bundle_may_ship_no_class(tmp_path: Path) -> None:
+    """The device then defines its own; there is neither head nor source."""
+    write(tmp_path / "a.acc", content(head=None, source=None), classes=[])
+    with Bundle(tmp_path / "a.acc") as bundle:
+        assert (bundle.manifest.classes, bundle.head("onnx"), bundle.source("onnx")) == ((), None, None)
+
+
 def test_low_rank_statistics_come_back(tmp_path: Path) -> None:
     """The other form of source statistics: a factor of any rank with a diagonal."""
     source: dict[str, NDArray[np.generic]] = {
@@ -122,6 +129,16 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("source of other names", {"source": {"count": np.ones(K)}}, {}),
     ("source of another width", {"source": {"count": np.ones(K), "sum": np.ones((K, 4)), "moment": np.ones(15)}}, {}),
     ("tolerance NaN", {"tolerance": float("nan")}, {}),
+    (
+        "a head of no class",
+        {"head": LinearLayer(np.ones((0, D), "f4"), np.ones(0, "f4")), "source": None},
+        {"classes": []},
+    ),
+    (
+        "statistics of no class",
+        {"head": None, "source": {"count": np.ones(0), "sum": np.ones((0, D)), "moment": np.ones(15)}},
+        {"classes": []},
+    ),
     ("a class twice", {}, {"classes": ["a", "b", "a"]}),
     ("an empty class name", {}, {"classes": ["a", "", "c"]}),
     ("taps with a gap", {}, {"taps": [Tap("pool", 1, D)]}),

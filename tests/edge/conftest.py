@@ -1,4 +1,4 @@
-"""What the tests of the device side share: problems for heads, bundles made from the checked-in one, dumps of stores."""
+"""What the tests of the device side share: problems for heads, variations of the tiny bundle, dumps of stores."""
 
 import os
 import sqlite3
@@ -9,16 +9,22 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from acclimate.bundle import Bundle, VariantContent, write_bundle
 from acclimate.edge import Learner
 from acclimate.edge.heads import Problem, SourceTerm, Weights
 
+# A busy machine is slow, and that is no failure.
+settings.register_profile("edge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("edge")
+
 
 @pytest.fixture(scope="session")
 def sklearn() -> ModuleType:
     """Skip where scikit-learn, the oracle, is not installed: the device needs none."""
-    return pytest.importorskip("sklearn", reason="scikit-learn, the oracle, is not installed")
+    found: ModuleType = pytest.importorskip("sklearn", reason="scikit-learn, the oracle, is not installed")
+    return found
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,12 @@ def dump(tmp_path: Path) -> Callable[[], list[str]]:
             connection.close()
 
     return read
+
+
+@pytest.fixture(scope="session")
+def bits() -> Callable[[Learner, np.ndarray], bytes]:
+    """Return a function that gives a learner's probabilities for frames as bytes."""
+    return lambda learner, x: learner.predict(x).probabilities.tobytes()
 
 
 @pytest.fixture(scope="session")

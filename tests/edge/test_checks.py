@@ -1,5 +1,6 @@
 """What comes from the application: frames and labels are taken as they are meant, or refused in words."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ def test_good_signals_pass_unchanged(frames: np.ndarray) -> None:
 
 @given(
     hnp.arrays(
-        st.sampled_from([np.uint8, np.float32, np.float64, np.int64, np.bool_, np.complex64, np.dtype("U2"), object]),
-        hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=5)
+        st.sampled_from([np.dtype(name) for name in ("u1", "f4", "f8", "i8", "?", "c8", "U2", "O")]),
+        hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)
         | st.sampled_from([(4, 3, 1), (2, 4, 3, 1), (0, 4, 3, 1), (5,), (2, 5), (0, 5)]),
     ),
     st.sampled_from([IMAGE, SENSOR]),
@@ -56,25 +57,33 @@ def test_any_array_fits_or_is_refused(array: np.ndarray, spec: InputSpec) -> Non
         assert checked.max() <= spec.range[1]
 
 
+FRAME, SIGNAL = np.zeros((2, 4, 3, 1), np.uint8), np.zeros((2, 5), np.float32)
+
+
+def signal(value: float) -> np.ndarray:
+    """Return two signals of which the second ends with a value."""
+    return np.where(np.arange(10).reshape(2, 5) == 9, np.float32(value), SIGNAL)
+
+
 @pytest.mark.parametrize(
     ("frames", "spec", "message"),
     [
-        (np.zeros((2, 4, 3, 1)), IMAGE, r"expected frames as \(n, 4, 3, 1\) uint8 \(height, width, channel\), found type float64\. Scale to 0\.\.255"),
-        (np.zeros((2, 5)), SENSOR, r"expected frames as \(n, 5\) float32 \(time\), found type float64\. Use \.astype\('float32'\)"),
-        (np.zeros((2, 5), ">f4"), SENSOR, r"found type >f4\. Use \.astype\('float32'\)"),
-        (np.zeros((2, 3, 4, 1), np.uint8), IMAGE, r"found shape \(2, 3, 4, 1\)\. Resize or reorder the axes"),
-        (np.zeros((2, 1, 4, 3), np.uint8), IMAGE, r"found shape \(2, 1, 4, 3\)\. Resize or reorder the axes"),
+        (FRAME / 2, IMAGE, r"as \(n, 4, 3, 1\) uint8 \(height, width, channel\), found type float64\. Scale to 0"),
+        (SIGNAL.astype(float), SENSOR, r"as \(n, 5\) float32 \(time\), found type float64\. Use \.astype"),
+        (SIGNAL.astype(">f4"), SENSOR, r"found type >f4\. Use \.astype\('float32'\)"),
+        (FRAME.transpose(0, 2, 1, 3), IMAGE, r"found shape \(2, 3, 4, 1\)\. Resize or reorder the axes"),
+        (FRAME.transpose(0, 3, 1, 2), IMAGE, r"found shape \(2, 1, 4, 3\)\. Resize or reorder the axes"),
         (np.uint8(1), IMAGE, r"found shape \(\)"),
         (None, IMAGE, r"found shape \(\)"),
-        ([np.zeros((4, 3, 1), np.uint8), np.zeros((4, 2, 1), np.uint8)], IMAGE, r"expected frames of one size .* Resize them alike"),
-        (np.zeros((0, 4, 3, 1), np.uint8), IMAGE, r"expected at least one frame as \(n, 4, 3, 1\) uint8 .*, found none"),
-        (np.array([[0, 0, 0, 0, 0], [0, np.nan, 0, 0, 0]], np.float32), SENSOR, r"expected finite values, found NaN or infinity in frame 1\. Leave such frames out"),
-        (np.array([[0, 0, 0, 0, -np.inf]], np.float32), SENSOR, r"found NaN or infinity in frame 0"),
-        (np.array([[0, 0, 0, 0, 1.5]], np.float32), SENSOR, r"expected values from -1 to 1, found 0 to 1\.5\. Pass what the sensor gives"),
-        (np.array([[0, 0, 0, 0, -2]], np.float32), SENSOR, r"expected values from -1 to 1, found -2 to 0"),
-        (np.full((1, 5), 200, np.uint8), InputSpec((5,), "uint8", (0, 100), ("x",)), r"expected values from 0 to 100, found 200 to 200"),
+        ([FRAME[0], FRAME[0, :, :2]], IMAGE, r"expected frames of one size .* Resize them alike"),
+        (FRAME[:0], IMAGE, r"expected at least one frame as \(n, 4, 3, 1\) uint8 .*, found none"),
+        (signal(np.nan), SENSOR, r"expected finite values, found NaN or infinity in frame 1\. Leave such frames out"),
+        (signal(-np.inf), SENSOR, r"found NaN or infinity in frame 1"),
+        (signal(1.5), SENSOR, r"expected values from -1 to 1, found 0 to 1\.5\. Pass what the sensor gives"),
+        (signal(-2), SENSOR, r"expected values from -1 to 1, found -2 to 0"),
+        (FRAME + 200, replace(IMAGE, range=(0, 100)), r"expected values from 0 to 100, found 200 to 200"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_is_refused_in_words(frames: Any, spec: InputSpec, message: str) -> None:
     """Each way in which frames can be wrong says what was expected, what was found and what to do."""
     with pytest.raises(InputError, match=message):
@@ -83,9 +92,9 @@ def test_what_does_not_fit_is_refused_in_words(frames: Any, spec: InputSpec, mes
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=3),
-    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
 @given(ANYTHING, st.integers(0, 4))
@@ -143,7 +152,7 @@ def test_bad_labels_are_refused_in_words(labels: Any, message: str) -> None:
 @pytest.mark.parametrize("values", ["ab", 5, ["a"], ["a", 1], ["a", b"b"], ["a", "\ud800"], {1: 2}])
 def test_bad_keys_and_tags_are_refused(values: Any) -> None:
     """Keys and tags are texts that UTF-8 can hold, or None, one a sample."""
-    with pytest.raises(InputError, match=r"expected one of keys \(text or None\) per sample \(2\), found .* Pass a list"):
+    with pytest.raises(InputError, match=r"one of keys \(text or None\) per sample \(2\), found .* Pass a list"):
         check_texts(values, 2, "keys")
 
 

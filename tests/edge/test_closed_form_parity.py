@@ -65,7 +65,8 @@ def test_lda_is_scikit_learns_with_unequal_classes(sklearn: ModuleType, blobs: B
 
 def differences(logits: np.ndarray) -> np.ndarray:
     """Return logits less the first class's, which is all that a decision depends on."""
-    return logits[:, 1:] - logits[:, :1]
+    result: np.ndarray = logits[:, 1:] - logits[:, :1]
+    return result
 
 
 def test_infinite_regularisation_is_the_nearest_mean(blobs: Blobs) -> None:
@@ -134,7 +135,7 @@ def test_whole_moment_gives_the_pooled_solution_on_codes() -> None:
     local, source = pools(20, 300, d=12)
     shipped = SourceStatistics.compress(Statistics.of(*source, 3))
     coordinates = fit_coordinates(local[0], shipped, None, code_of(12))
-    assert coordinates.basis is None
+    assert coordinates.width == 12
     joint, pooled = joint_and_pooled(coordinates, local, source, shipped)
     for r in (0.1, 10.0):
         a, b = lda(joint, r, 1.0), lda(pooled, r)
@@ -166,7 +167,7 @@ def test_a_basis_changes_no_decision(head: Head) -> None:
     wide, m = replace(narrow, basis=None), narrow.width
     problems = [Problem(c.of(codes), y, 3, c.source(shipped, np.arange(3), 3)) for c in (narrow, wide)]
     for setting in head.settings(problems[0]):
-        # lda shrinks towards the mean of the diagonal, over the coordinates there are; prototype divides by their number.
+        # lda shrinks towards the mean of the diagonal over the coordinates, prototype divides by their number.
         scaled = replace(setting, regularisation=setting.regularisation * (80 / m if head.name == "lda" else 1))
         factor = {"lda": (1 + setting.regularisation) / (1 + scaled.regularisation), "prototype": 80 / m}
         (a,), (b,) = head.solve(problems[0], (setting,)), head.solve(problems[1], (scaled,))

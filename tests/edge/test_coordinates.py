@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acclimate.bundle import LinearLayer
-from acclimate.edge.coordinates import LEAST_SPREAD, Coordinates, fit_coordinates
+from acclimate.edge.coordinates import LEAST_SPREAD, WIDEST_ROTATION, Coordinates, fit_coordinates
 from acclimate.edge.heads import ABSENT, Weights
 from acclimate.edge.statistics import SourceStatistics, Statistics
 from acclimate.latent import LatentCode
@@ -62,7 +62,7 @@ def test_basis_is_orthonormal_and_holds_what_is_known(case: str) -> None:
     if prior is not None:
         rows.append(prior.weight * code_of().scale * found.spread)
     for row in np.vstack(rows):
-        np.testing.assert_allclose(found.basis @ (found.basis.T @ row), row, atol=1e-6 * np.linalg.norm(row))
+        np.testing.assert_allclose(found.basis @ (found.basis.T @ row), row, atol=1e-6 * float(np.linalg.norm(row)))
 
 
 def test_a_source_of_millions_does_not_hide_a_small_prior() -> None:
@@ -87,13 +87,27 @@ def test_a_source_of_millions_does_not_hide_a_small_prior() -> None:
     ],
     ids=["samples span everything", "samples and prior span everything", "whole second moment"],
 )
-def test_no_basis_where_none_is_narrower(
+def test_the_space_is_only_turned_where_no_basis_is_narrower(
     codes: np.ndarray, source: SourceStatistics | None, prior: LinearLayer | None
 ) -> None:
-    """Where the known spans everything, or a whole moment is given, the space stays as it is."""
+    """Where the known spans everything, or a whole moment is given, coordinates are turned to principal axes."""
     found = fit_coordinates(codes, source, prior, code_of())
-    assert found.basis is None
+    assert found.basis is not None
     assert found.width == D
+    np.testing.assert_allclose(found.basis @ found.basis.T, np.eye(D), atol=1e-8)
+    total = found.of(codes).T @ found.of(codes)
+    if source is not None:
+        term = found.source(source, np.arange(3), 3)
+        total += term.scatter + (term.mean * term.count[:, None]).T @ term.mean
+    np.testing.assert_allclose(total, np.diag(np.diagonal(total)), atol=1e-8 * np.abs(total).max())
+
+
+def test_a_very_wide_space_is_left_as_it_is() -> None:
+    """Above the width where turning costs more than it saves there is no basis."""
+    wide = WIDEST_ROTATION + 1
+    codes = np.random.default_rng(0).integers(0, 256, (wide, wide), np.uint8)
+    code = LatentCode(np.ones(wide, np.float32), np.zeros(wide, np.float32))
+    assert fit_coordinates(codes, None, None, code).basis is None
 
 
 def test_samples_are_centred_with_unit_variance() -> None:

@@ -40,7 +40,8 @@ def assert_close(found: list[Weights], expected: list[Weights], tolerance: float
 
 def centred(bias: np.ndarray) -> np.ndarray:
     """Return numbers less their mean."""
-    return bias - bias.mean()
+    result: np.ndarray = bias - bias.mean()
+    return result
 
 
 def renamed(problem: Problem, order: np.ndarray) -> Problem:
@@ -83,8 +84,8 @@ def test_the_names_of_classes_do_not_matter(head: Head, blobs: Blobs) -> None:
 def test_a_class_that_nothing_shows_is_absent(head: Head, blobs: Blobs) -> None:
     """A class with neither samples nor source has bias `ABSENT` and is never predicted."""
     known = blobs(k=3).full(40)
-    source = SourceTerm(np.append(known.source.count, 0), np.vstack([known.source.mean, np.zeros(5)]), known.source.scatter)
-    problem = Problem(known.x, known.y, 4, source)
+    count, mean = np.append(known.source.count, 0), np.vstack([known.source.mean, np.zeros(5)])
+    problem = Problem(known.x, known.y, 4, SourceTerm(count, mean, known.source.scatter))
     for weights in solved(head, problem):
         assert weights.bias[3] == ABSENT
         assert not weights.weight[3].any()
@@ -118,7 +119,7 @@ DEGENERATE: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nd
     "one row in two classes": lambda x, y: (np.repeat(x[:1], len(x), axis=0), y),
     "fewer samples than dimensions": lambda x, y: (np.tile(x, (1, 20)), y),
     "dependent features": lambda x, y: (np.hstack([x, x, x @ np.ones((5, 1))]), y),
-    "one class in the majority": lambda x, y: (np.vstack([x, np.repeat(x[y == 0][:1], 300, axis=0)]), np.append(y, [0] * 300)),
+    "one class in the majority": lambda x, y: (np.append(x, [x[0]] * 300, axis=0), np.append(y, [y[0]] * 300)),
     "one class alone": lambda x, y: (x[y == 1], y[y == 1]),
 }
 

@@ -68,7 +68,7 @@ def test_tags_that_parsers_cut_short_hide_nothing(onnx_by_hand: ModuleType, plac
     outside = onnx_by_hand.external_tensor("w", [1], "secret", high)
     for hidden in (at(onnx_by_hand, place, outside), at(onnx_by_hand, place, inside, high)):
         with pytest.raises(
-            BackendError, match="expected an ONNX file, found that byte .* follows a field that cannot be"
+            BackendError, match=r"expected an ONNX file, found that byte .* follows a field that cannot be"
         ):
             refuse_external_data(hidden)
 
@@ -76,7 +76,7 @@ def test_tags_that_parsers_cut_short_hide_nothing(onnx_by_hand: ModuleType, plac
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"\x07", "byte 1 is no part"),
+        (b"\x0f", "byte 1 is no part"),
         (b"\x0b\x0c", "byte 1 is no part"),  # a group, which ONNX never had
         (b"\x02\x00", "follows a field that cannot be"),  # field 0
         (b"\x0a\x05abcd", "ends in the middle of a field"),
@@ -84,15 +84,13 @@ def test_tags_that_parsers_cut_short_hide_nothing(onnx_by_hand: ModuleType, plac
         (b"\x08" + b"\xff" * 11, "a number has more than 64 bits"),
         (b"\x09" + bytes(7), "ends in the middle of a field"),
         (b"\x0d" + bytes(3), "ends in the middle of a field"),
-        (b"\x08\x80", "index out of bounds"),
-        (b"PK\x03\x04", "expected an ONNX file"),
+        (b"\x08\x80", "ends in the middle of a number"),
+        (b"PK\x03\x04", "follows a field that cannot be"),
     ],
 )
 def test_what_is_no_protocol_buffer(content: bytes, match: str) -> None:
     """Groups, field 0, lengths and numbers beyond the end: refused with advice."""
-    with pytest.raises(
-        BackendError, match=rf"expected an ONNX file, found that .*{match}.*Convert the model again|{match}"
-    ):
+    with pytest.raises(BackendError, match=rf"expected an ONNX file, found that .*{match}.*Convert the model again"):
         refuse_external_data(content)
 
 
@@ -130,7 +128,7 @@ def test_a_sound_backbone_passes(tiny_bundle: Path, onnx_by_hand: ModuleType) ->
 
 
 def test_the_scan_knows_every_place_that_onnx_has() -> None:
-    """Parity with the onnx package: each field of each message that can lead to a tensor is one that the scan follows."""
+    """Parity with the onnx package: the scan follows each field that can lead to a tensor, and no other."""
     onnx = pytest.importorskip("onnx", reason="onnx, the oracle, is not installed")
     ours = {
         "ModelProto": "model",

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.edge.heads import ABSENT, HEADS, LDA, Problem, Prototype, Setting, Softmax, SourceTerm, Weights
-from acclimate.edge.selection import FOLDS, assign_folds, best_temperature, cross_validate, eligible, fit
+from acclimate.edge.heads import HEADS, LDA, Problem, Prototype, Setting, Softmax, SourceTerm, Weights
+from acclimate.edge.selection import FOLDS, assign_folds, cross_validate
 
 Blobs = Callable[..., Any]
 labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
@@ -22,9 +22,10 @@ class Planted:
 
     name: str
     weights: tuple[Weights, ...]
+    source_weight: float = 0.0
 
     def settings(self, problem: Problem) -> tuple[Setting, ...]:
-        return tuple(Setting(self.name, float(i)) for i in range(len(self.weights)))
+        return tuple(Setting(self.name, float(i), self.source_weight) for i in range(len(self.weights)))
 
     def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
         return [self.weights[int(setting.regularisation)] for setting in settings]
@@ -85,7 +86,8 @@ def test_predictions_are_those_of_a_direct_computation(blobs: Blobs) -> None:
     problem, head = blobs(apart=0.7).problem(60), LDA()
     found = cross_validate(problem, (head,))
     fold, settings = assign_folds(problem.y), head.settings(problem)
-    correct, loss, said = np.zeros((len(settings), 60)), np.zeros((len(settings), 60)), np.zeros((len(settings), 60), int)
+    correct, loss = np.zeros((len(settings), 60)), np.zeros((len(settings), 60))
+    said = np.zeros((len(settings), 60), int)
     for s, setting in enumerate(settings):
         logits = np.zeros((60, 3))
         for number in range(FOLDS):
@@ -110,7 +112,7 @@ def test_predictions_are_those_of_a_direct_computation(blobs: Blobs) -> None:
 
 def test_accuracy_is_balanced_over_classes() -> None:
     """A setting that always says the class of the majority has an accuracy of one half."""
-    y = np.array([0] * 45 + [1] * 5)
+    y = np.repeat([0, 1], [45, 5])
     always = Planted("always", (Weights(np.zeros((2, 1)), np.array([1.0, 0])),))
     assert cross_validate(Problem(np.zeros((50, 1)), y, 2), (always,)).best.accuracy == pytest.approx(0.5)
 
@@ -121,7 +123,7 @@ def test_the_planted_best_is_found(place: int) -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(60, 2)), np.arange(60) % 2
     x[:, 0] += 3 * (2 * y - 1)
-    useless, right = Weights(np.array([[0, 1.0], [0, -1]]), np.zeros(2)), Weights(np.array([[-1.0, 0], [1, 0]]), np.zeros(2))
+    right, useless = (Weights(np.stack([-axis, axis]), np.zeros(2)) for axis in np.eye(2))
     weights = [useless] * 7
     weights[place] = right
     found = cross_validate(Problem(x, y, 2), (Planted("a", tuple(weights[:4])), Planted("b", tuple(weights[4:]))))
@@ -136,7 +138,9 @@ def test_of_level_settings_the_surer_is_chosen() -> None:
     """Within one standard error of the best accuracy, the setting with the least cross-entropy wins."""
     y = np.arange(100) % 2
     # The first coordinate is wrong twice and mostly hardly sure, the second thrice and always sure, the third 20 times.
-    x = np.stack([np.where(np.arange(100) % 3, 0.001, 1.0), np.ones(100), np.ones(100)], axis=1) * (2 * y - 1)[:, None]
+    sure = np.ones((100, 3))
+    sure[np.arange(100) % 3 > 0, 0] = 0.001
+    x = sure * np.where(y, 1.0, -1.0)[:, None]
     for column, wrong in enumerate((2, 3, 20)):
         x[:wrong, column] *= -1
     weights = tuple(Weights(np.stack([-axis, axis]), np.zeros(2)) for axis in np.eye(3))
@@ -154,7 +158,7 @@ def test_of_equal_settings_the_first_is_chosen(blobs: Blobs) -> None:
 
 
 def correlated(n: int) -> Problem:
-    """Return classes that differ along a direction of little variance: no nearest mean, but a discriminant finds them."""
+    """Return classes that differ along a direction of little variance, which a nearest mean cannot find."""
     rng = np.random.default_rng(0)
     y = np.arange(n) % 2
     common = rng.normal(size=n) * 3
@@ -190,102 +194,6 @@ def test_a_right_prior_is_used(blobs: Blobs) -> None:
     (right,) = LDA().solve(world.problem(4_000), (Setting("lda", 0.1),))
     found = cross_validate(replace(world.problem(16), prior=right), (Softmax(),))
     assert found.best.setting.prior == "shipped"
-
-
-def test_the_temperature_is_folded_into_the_fit(blobs: Blobs) -> None:
-    """The fitted head is the chosen setting's, its logits divided by the temperature found; absent classes stay so."""
-    problem = replace(blobs().problem(60), k=4)
-    found = cross_validate(problem)
-    head = next(head for head in HEADS if head.name == found.best.setting.head)
-    (plain,) = head.solve(problem, (found.best.setting,))
-    scaled = fit(problem, found.best)
-    np.testing.assert_allclose(scaled.weight * found.best.temperature, plain.weight, rtol=1e-12)
-    np.testing.assert_allclose(scaled.bias[:3] * found.best.temperature, plain.bias[:3], rtol=1e-12)
-    assert scaled.bias[3] == ABSENT
-
-
-@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e4])
-@pytest.mark.parametrize("seed", range(4))
-def test_temperature_is_the_brute_force_minimum(seed: int, scale: float) -> None:
-    """No temperature on a fine grid gives a lower weighted cross-entropy, whatever the scale of the logits."""
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, 3, 80)
-    logits = rng.normal(size=(80, 3))
-    logits[np.arange(80), y] += 1.5
-    weight = rng.uniform(0.5, 1.5, 80) / 80
-    temperature, each = best_temperature(logits * scale, y, weight)
-
-    def loss(t: float) -> float:
-        share = np.exp(logits * scale / t - (logits * scale / t).max(axis=1, keepdims=True))
-        return float(-np.log((share / share.sum(axis=1, keepdims=True))[np.arange(80), y]) @ weight)
-
-    grid = scale * np.exp(np.linspace(-4, 4, 2_001))
-    values = [loss(t) for t in grid]
-    assert each @ weight == pytest.approx(loss(temperature), rel=1e-9)
-    assert each @ weight <= min(values) + 1e-5
-    assert temperature == pytest.approx(grid[int(np.argmin(values))], rel=0.02)
-
-
-def test_a_class_that_training_lacked_costs_ten_nats_and_moves_no_temperature() -> None:
-    """Samples that cannot be predicted cost a fixed amount, whatever the temperature of the others."""
-    rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 50)
-    logits = np.hstack([rng.normal(size=(50, 2)), np.full((50, 1), ABSENT)])
-    logits[np.arange(50), y] += 1
-    alone, _ = best_temperature(logits, y, np.full(50, 1 / 50))
-    more = np.vstack([logits, logits[:5]])
-    together, each = best_temperature(more, np.append(y, [2] * 5), np.full(55, 1 / 55))
-    assert together == pytest.approx(alone, rel=0.02)
-    assert (each[50:] == 10).all()
-
-
-def test_logits_without_information_have_a_temperature() -> None:
-    """Logits that are all equal give a finite temperature and the loss of a blind guess."""
-    temperature, each = best_temperature(np.zeros((9, 3)), np.arange(9) % 3, np.full(9, 1 / 9))
-    assert np.isfinite(temperature)
-    np.testing.assert_allclose(each, np.log(3))
-
-
-def shipped_without(lost: int, problem: Problem) -> Problem:
-    """Return the problem without the samples of a class."""
-    return problem.subset(problem.y != lost)
-
-
-def test_no_setting_that_forgets_a_shipped_class_is_tried(blobs: Blobs) -> None:
-    """With a shipped class that has no local sample, every fit of every eligible setting still predicts it."""
-    world = blobs(k=4, apart=4.0)
-    whole = world.full(60, 300)
-    right = LDA().solve(whole, (Setting("lda", 0.1),))[0]
-    problem = shipped_without(2, replace(whole, prior=right))
-    x, y = world.draw(100, 5)
-    for head in HEADS:
-        some = eligible(head, problem)
-        assert some
-        assert set(some) < set(head.settings(problem)) or head.name == "none"
-        for weights in head.solve(problem, some):
-            assert weights.bias[2] > ABSENT / 2
-            assert (weights.logits(x)[y == 2].argmax(axis=1) == 2).mean() > 0.5
-
-
-def test_settings_that_know_every_shipped_class_are_the_only_ones(blobs: Blobs) -> None:
-    """A class that the source lacks lives in the shipped head alone, and the other way round: only that one counts."""
-    whole = blobs(k=4).full(60, 300)
-    count = whole.source.count * np.array([1, 1, 0, 1])
-    source_lacks = shipped_without(2, replace(whole, source=replace(whole.source, count=count)))
-    assert not eligible(LDA(), source_lacks)
-    assert {s.prior for s in eligible(Softmax(), source_lacks)} == {"shipped"}
-    prior_lacks = shipped_without(2, replace(whole, prior=Weights(whole.prior.weight, np.array([0, 0, ABSENT, 0]))))
-    assert {s.source_weight > 0 for s in eligible(LDA(), prior_lacks)} == {True}
-    assert not eligible(Softmax(), prior_lacks)
-    both = replace(source_lacks, prior=prior_lacks.prior)
-    assert eligible(LDA(), both) == LDA().settings(both)
-
-
-def test_every_setting_is_tried_where_nothing_can_be_forgotten(blobs: Blobs) -> None:
-    """With local samples of every shipped class nothing is left out."""
-    problem = blobs().full(40)
-    for head in HEADS:
-        assert eligible(head, problem) == head.settings(problem)
 
 
 def test_a_lone_sample_is_not_judged(blobs: Blobs) -> None:

@@ -62,7 +62,7 @@ def test_two_classes_are_scikit_learns(sklearn: ModuleType, blobs: Blobs) -> Non
 
 
 def objective(seed: int, n: int = 20, m: int = 4, k: int = 3) -> tuple[Objective, np.ndarray, np.ndarray]:
-    """Draw an objective with unequal weights, a penalty of its own on every column and a prior; a point; a direction."""
+    """Draw an objective with unequal weights, a penalty per column and a prior; a point; a direction."""
     rng = np.random.default_rng(seed)
     weight = rng.uniform(0.1, 1, (n, 1))
     x = np.hstack([rng.normal(size=(n, m)), np.ones((n, 1))])
@@ -123,11 +123,10 @@ def test_infinite_strength_gives_the_shipped_head_back(blobs: Blobs) -> None:
 def test_vanishing_strength_forgets_the_shipped_head(blobs: Blobs) -> None:
     """The weaker the pull, the closer the head comes to the one that knows no prior."""
     problem = blobs(apart=0.5).full(300)
-    free = softmax(problem, 1e-6).logits(problem.x)
-    away = []
+    free, away = softmax(problem, 1e-6).logits(problem.x), []
     for r in (1e-1, 1e-2, 1e-3, 1e-6):
-        drawn = softmax(problem, r, "shipped").logits(problem.x)
-        away.append(float(np.abs((drawn - drawn.mean(axis=1, keepdims=True)) - (free - free.mean(axis=1, keepdims=True))).max()))
+        gap = softmax(problem, r, "shipped").logits(problem.x) - free
+        away.append(float(np.abs(gap - gap.mean(axis=1, keepdims=True)).max()))
     assert away == sorted(away, reverse=True)
     assert away[-1] < 0.05 * away[0]
 

@@ -188,7 +188,8 @@ def test_true_statistics_are_never_refused(sample: Sample, rank: int | None) -> 
 
 def hostile(rank: int | None, name: str, value: float) -> Arrays:
     """Return the arrays of a source in which one number is replaced."""
-    arrays = {key: array.copy() for key, array in SourceStatistics.compress(Statistics.of(*world()), rank).arrays().items()}
+    true = SourceStatistics.compress(Statistics.of(*world()), rank).arrays()
+    arrays = {key: array.copy() for key, array in true.items()}
     arrays[name].flat[0] = value
     return arrays
 
@@ -217,5 +218,5 @@ def test_numbers_that_no_codes_give_are_refused(rank: int | None, name: str, val
 
 def test_statistics_without_a_moment_cannot_be_written() -> None:
     """A source without any second moment is refused when it is written."""
-    with pytest.raises(InputError, match="expected a second moment, .* found neither"):
+    with pytest.raises(InputError, match=r"expected a second moment, .* found neither"):
         SourceStatistics(np.ones(1), np.ones((1, 2)), None, None, None).arrays()

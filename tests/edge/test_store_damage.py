@@ -1,7 +1,6 @@
 """Files that are no store, or a damaged one, and media that cannot be written: our error, and nothing is changed."""
 
 import os
-import random
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -40,12 +39,12 @@ def use(path: Path) -> None:
         store.label([2], [1])
 
 
-@pytest.mark.parametrize("content", [b"no database", b"\x00" * 5000, b"SQLite format 3\x00", b"PK\x03\x04" + b"x" * 2000])
+@pytest.mark.parametrize("content", [b"no database", b"\x00" * 5000, b"SQLite format 3\x00", b"PK\x03\x04xxxx" * 200])
 def test_what_is_no_store_is_refused(tmp_path: Path, content: bytes) -> None:
     """A text, zeros, a bare header, another kind of file: refused, and not a byte of it changed."""
     path = tmp_path / "device.db"
     path.write_bytes(content)
-    with pytest.raises(StoreCorruptError, match=r"device\.db: expected a store of Acclimate, found that .* Restore it from a copy"):
+    with pytest.raises(StoreCorruptError, match=r"device\.db: expected a store of Acclimate, found that .* Restore it"):
         use(path)
     assert path.read_bytes() == content
 
@@ -97,15 +96,15 @@ def test_a_latent_of_another_width_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_damage_never_gets_past_our_errors(tmp_path: Path, seed: int) -> None:
     """A truncated file, a flipped bit, a run of noise: it still works, or the error is ours."""
-    path, rng = tmp_path / "device.db", random.Random(seed)
+    path, rng = tmp_path / "device.db", np.random.default_rng(seed)
     content = bytearray(make(path))
-    at = rng.randrange(len(content))
+    at = int(rng.integers(len(content)))
     if seed % 3 == 0:
         del content[at:]
     elif seed % 3 == 1:
-        content[at] ^= 1 << rng.randrange(8)
+        content[at] ^= 1 << int(rng.integers(8))
     else:
-        content[at : at + 64] = rng.randbytes(len(content[at : at + 64]))
+        content[at : at + 64] = rng.bytes(len(content[at : at + 64]))
     path.write_bytes(content)
     try:
         use(path)
@@ -114,7 +113,7 @@ def test_damage_never_gets_past_our_errors(tmp_path: Path, seed: int) -> None:
 
 
 def test_a_damaged_current_version_is_named(tmp_path: Path, tiny_bundle: Path, scenes: ModuleType) -> None:
-    """Weights, classes or report that do not fit are refused when they are read, and a rollback to them changes nothing."""
+    """Weights or report that do not fit are refused when they are read, and a rollback to them changes nothing."""
     path = tmp_path / "device.db"
     with Learner.open(tiny_bundle, path) as learner:
         learner.fit(*scenes.frames(40, 2, 1.0))
@@ -152,7 +151,7 @@ def test_a_version_with_an_unknown_class_is_refused(tmp_path: Path, tiny_bundle:
     connection.execute("DELETE FROM classes WHERE name = 'crack'")
     connection.commit()
     connection.close()
-    with pytest.raises(StoreCorruptError, match="version 1 as adapt.* found classes without a name"):
+    with pytest.raises(StoreCorruptError, match=r"version 1 as adapt.* found classes without a name"):
         Learner.open(tiny_bundle, path)
 
 
@@ -172,7 +171,8 @@ def test_a_read_only_store_is_read_and_not_written(tmp_path: Path, read_only: Ca
         assert store.count() == (40, 40)
         assert len(store.labelled().ids) == 40
         assert store.current == 1
-        for write in (lambda: store.label([1], [1]), lambda: store.add_classes(["x"]), lambda: store.add_version("", b"")):
+        writes = (lambda: store.label([1], [1]), lambda: store.add_classes(["x"]), lambda: store.add_version("", b""))
+        for write in writes:
             with pytest.raises(StoreError, match=r"device\.db is read-only: expected a file and folder that"):
                 write()
         store.conformed = "not kept"
@@ -200,7 +200,6 @@ def test_a_learner_predicts_from_a_read_only_store(
         assert learner.predict(x).probabilities.tobytes() == expected.tobytes()
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write to everything")
 @pytest.mark.parametrize("what", ["file", "folder"])
 def test_permissions_make_a_store_read_only(tmp_path: Path, what: str) -> None:
     """Without the right to write to the file, or to the folder that takes the log, the store is opened for reading."""
@@ -211,6 +210,8 @@ def test_permissions_make_a_store_read_only(tmp_path: Path, what: str) -> None:
     target = path if what == "file" else folder
     target.chmod(0o444 if what == "file" else 0o555)
     try:
+        if os.access(target, os.W_OK):
+            pytest.skip("this user may write to everything")
         with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
             assert store.read_only
             assert store.count() == (40, 40)

@@ -1,11 +1,20 @@
 """The examples: the network against torch's own convolutions and real photos, the solar cells' task and splits."""
 
 import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from acclimate.edge import Learner
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,3 +206,98 @@ def test_reference_latents_end_with_the_pooled_feature() -> None:
     with torch.inference_mode():
         scores = model(x)
         torch.testing.assert_close(model.classifier(torch.from_numpy(last_tap(latents))), scores, rtol=1e-4, atol=1e-4)
+
+
+@dataclass
+class Recorder:
+    """Stands in for a learner: remembers what it was shown, and is always right once adapted."""
+
+    current: int = 0
+    seen: list[int] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    fitted: list[tuple[int, int]] = field(default_factory=list)
+
+    def predict(self, frames: NDArray[np.uint8]) -> Any:
+        index = frames[:, 0, 0, 0].astype(int) * 256 + frames[:, 0, 1, 0]
+        assert not set(index.tolist()) & set(self.seen)
+        bad = (index % 3 == 0) == (self.current > 0)
+        probabilities = np.stack([1 - bad, bad], 1).astype(np.float32)
+        return SimpleNamespace(
+            labels=np.where(bad, "defective", "functional"),
+            probabilities=probabilities,
+            classes=("functional", "defective"),
+        )
+
+    def observe(self, frames: NDArray[np.uint8]) -> NDArray[np.int64]:
+        self.seen += (frames[:, 0, 0, 0].astype(int) * 256 + frames[:, 0, 1, 0]).tolist()
+        return np.arange(len(frames))
+
+    def label(self, ids: NDArray[np.int64], names: list[str]) -> None:
+        self.names |= dict(zip(ids.tolist(), names, strict=True))
+
+    def versions(self) -> list[Any]:
+        return [SimpleNamespace(current=self.current == 0)]
+
+    def rollback(self, number: int) -> None:
+        self.current = number
+
+    def adapt(self, on_insufficient: str) -> Any:
+        self.fitted.append((self.current, len(self.names)))
+        self.current += 1
+        setting = SimpleNamespace(head="lda", source_weight=0.25)
+        judgement = SimpleNamespace(verdict="accepted")
+        return SimpleNamespace(
+            chosen=SimpleNamespace(setting=setting), judgement=judgement, applied=True, reason="", seconds=0.1
+        )
+
+
+def test_device_starts_each_budget_from_the_shipped_head_and_learns_no_test_photo() -> None:
+    """Each budget labels the first photos of the split, fits from version 0 and is scored on photos never observed."""
+    from examples import elpv, solar_device
+
+    count = 2000
+    frames = np.zeros((count, 1, 2), np.uint8)
+    frames[:, 0, 0], frames[:, 0, 1] = np.divmod(np.arange(count), 256)
+    cells = elpv.Cells(frames, (np.arange(count) % 3 == 0).astype(float), np.ones(count, bool))
+    learner, ticks = Recorder(), list[int]()
+    rows = solar_device.adapt_to(cast("Learner", learner), cells, 0, "apply", ticks.append)
+    part = elpv.split(cells, 0)
+    assert learner.seen == part.arrivals.tolist()
+    assert learner.fitted == [(0, budget) for budget in elpv.BUDGETS]
+    truth = cells.defective[part.arrivals]
+    assert [learner.names[i] == "defective" for i in range(750)] == truth.tolist()
+    assert [row["before"]["auc"] for row in rows] == [0.0] * 4
+    assert [row["after"]["auc"] for row in rows] == [1.0] * 4
+    assert sum(ticks) == 750 + 5 * len(part.test)
+
+
+def test_example_fails_in_one_line_without_photos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example says what to install, leaves no traceback and exits with 1."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    from examples import elpv, solar_cells
+
+    monkeypatch.setattr(elpv, "find_spec", lambda name: None)
+    assert solar_cells.main(["--out", str(tmp_path / "out"), "--quick"]) == 1
+    error = capsys.readouterr().err
+    assert "pip install --no-deps elpv-dataset" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+@needs_photos
+@needs_weights
+def test_quick_example_adapts_in_a_process_without_torch(tmp_path: Path) -> None:
+    """From ImageNet weights to an adapted device: 750 photos raise balanced accuracy well above the shipped head's."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    command = [sys.executable, "-m", "examples.solar_cells", "--quick", "--out", str(tmp_path)]
+    subprocess.run(command, check=True, cwd=ROOT)
+    found = json.loads((tmp_path / "solar_cells.json").read_text())
+    assert [row["photos"] for row in found["rows"]] == [20, 50, 200, 750]
+    last = found["rows"][-1]
+    assert last["verdict"] == "accepted"
+    assert last["after"]["balanced_accuracy"] > last["before"]["balanced_accuracy"] + 0.15
+    assert (tmp_path / "solar_cells.html").read_text().count("<tr>") == 5

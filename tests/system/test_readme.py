@@ -35,7 +35,7 @@ def test_the_server_call_names_real_arguments() -> None:
 
 
 def test_commands_are_real() -> None:
-    """Every `acclimate COMMAND` of README and guide is one of the command line, and every make target one of the Makefile."""
+    """Commands that README and guide show are those of the command line, make targets those of the Makefile."""
     from acclimate.cli.app import app
 
     text = README + (ROOT / "docs" / "guide.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()

@@ -1,0 +1,145 @@
+"""TFLite: the export computes what torch does at any batch size, and 8 bits lose little of it."""
+
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="acclimate[convert] is not installed")
+if find_spec("litert_torch") is None or find_spec("ai_edge_quantizer") is None:
+    pytest.skip("acclimate[convert-tflite] is not installed", allow_module_level=True)
+
+import torch
+from torch import Tensor, nn
+
+from acclimate.converters.export_tflite import export_tflite
+from acclimate.converters.parity import compare
+from acclimate.converters.quantize_tflite import quantize_tflite
+from acclimate.converters.quiet import quiet
+from acclimate.converters.tflite_batch import telling_batch
+from acclimate.converters.tflite_graph import kind, read_model
+from acclimate.converters.variant import Original, embed, make_float, open_backbone, run_module
+from acclimate.errors import ConversionError
+from acclimate.manifest import InputSpec, Tap
+
+pytestmark = pytest.mark.needs_torch
+QUANTIZE, CONV, DEPTHWISE, DEQUANTIZE = 114, 3, 4, 6
+INT8, FLOAT = 9, 0
+
+
+class Shuffled(nn.Module):
+    """What converters fix to a batch of 1: slices, reshapes to five axes, layer normalisation over channels last."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.mix = nn.Conv2d(2, 8, 3, 2, 1), nn.LayerNorm(8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.conv(x))
+        a, b = x.chunk(2, 1)
+        x = torch.cat([b, a.abs()], 1)
+        x = x.view(len(x), 2, 4, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
+        x = self.mix(self.norm(x.permute(0, 2, 3, 1)))
+        return x.mean((1, 2))
+
+
+@pytest.fixture(scope="module")
+def shuffled() -> Original:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = Shuffled().eval().requires_grad_(False)
+    samples = np.random.default_rng(0).normal(size=(40, 2, 10, 10)).astype(np.float32)
+    spec = InputSpec((2, 10, 10), "float32", (-9, 9), ("channel", "y", "x"))
+    return Original(module, spec, (Tap("mix", 0, 8),), samples, run_module(module, samples))
+
+
+def test_float_export_equals_torch_at_any_batch_size(original: Original, float_tflite: bytes) -> None:
+    """Batches of 1, 8, 32 and 64 with one interpreter, raw uint8 in."""
+    embedder = open_backbone(float_tflite, "tflite", original)
+    for batch in (8, 1, 32, 64):
+        found = embed(embedder, original.samples, batch)
+        assert compare(found, original.latents, original.taps).whole.error < 1e-4
+
+
+def test_slices_reshapes_and_layer_normalisation_take_any_batch(shuffled: Original) -> None:
+    """Left as the converter writes them, they fail at a batch of 8, or mix its samples."""
+    _, parity = make_float("tflite", shuffled)
+    assert parity.whole.error < 1e-4
+
+
+def test_the_example_batch_is_told_from_every_axis() -> None:
+    """31 and 37 are axes of this module, so the batch is 41."""
+    module = nn.Sequential(nn.Linear(3, 62), nn.ReLU(), nn.Linear(62, 37))
+    assert telling_batch(module, torch.zeros(2, 3)) == 41
+
+
+def test_a_batch_that_stays_fixed_is_refused() -> None:
+    """A model that makes a tensor of the example's batch size fails in words, not on the device."""
+
+    class Fixed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRU(3, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            last: Tensor = self.cell(x)[0][:, -1]
+            return last
+
+    module = Fixed().eval().requires_grad_(False)
+    samples = np.random.default_rng(0).normal(size=(8, 5, 3)).astype(np.float32)
+    spec = InputSpec((5, 3), "float32", (-9, 9), ("time", "channel"))
+    fixed = Original(module, spec, (Tap("cell", 0, 4),), samples, run_module(module, samples))
+    with pytest.raises(ConversionError, match="leave tflite out of `runtimes`"):
+        make_float("tflite", fixed)
+
+
+def test_eight_bits_keep_the_latents_and_the_types_at_the_ends(original: Original, float_tflite: bytes) -> None:
+    """On a trained network the centred cosine stays above .99 for every sample; uint8 in, float32 out."""
+    content = quantize_tflite(float_tflite, original.samples)
+    found = embed(open_backbone(content, "tflite", original), original.samples)
+    parity = compare(found, original.latents, original.taps)
+    assert parity.whole.least_cosine > 0.99
+    assert min(tap.cosine for tap in parity.taps.values()) > 0.99
+
+
+@pytest.mark.parametrize("kept", [0, 3])
+def test_only_the_backbone_is_quantized(original: Original, float_tflite: bytes, kept: int) -> None:
+    """Every convolution but those asked for takes integers; what joins the taps is in float."""
+    model = read_model(quantize_tflite(float_tflite, original.samples, float_convolutions=kept))
+    graph = model.subgraphs[0]
+    convolutions = [operator for operator in graph.operators if kind(model, operator) in (CONV, DEPTHWISE)]
+    types = [graph.tensors[operator.inputs[1]].type for operator in convolutions]
+    assert types == [FLOAT] * kept + [INT8] * (len(types) - kept)
+    joined = next(operator for operator in graph.operators if graph.outputs[0] in operator.outputs)
+    assert {graph.tensors[i].type for i in joined.inputs} == {FLOAT}
+
+
+def test_both_runtimes_quantize_alike(original: Original, float_onnx: bytes, float_tflite: bytes) -> None:
+    """The same ranges in both: latents of the two differ by less than each from the original."""
+    from acclimate.converters.quantize_onnx import quantize_onnx
+
+    one = embed(open_backbone(quantize_onnx(float_onnx, original.samples), "onnx", original), original.samples)
+    other = embed(open_backbone(quantize_tflite(float_tflite, original.samples), "tflite", original), original.samples)
+    between = compare(other, one, original.taps).whole
+    assert between.cosine > compare(one, original.latents, original.taps).whole.cosine
+
+
+def test_weights_stay_inside_the_flatbuffer(original: Original, float_tflite: bytes) -> None:
+    """No buffer points behind it, where older runtimes do not look."""
+    for content in (float_tflite, quantize_tflite(float_tflite, original.samples)):
+        with quiet():
+            from ai_edge_litert import schema_py_generated as schema
+        model = schema.Model.GetRootAs(content, 0)
+        assert all(model.Buffers(i).Offset() <= 1 for i in range(model.BuffersLength()))
+
+
+def test_what_the_converter_cannot_take_is_refused() -> None:
+    """With the reason and the way around it."""
+
+    class Bessel(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y: Tensor = torch.special.bessel_j0(x)
+            return y
+
+    with pytest.raises(ConversionError, match=r"litert-torch can convert, found .* Leave TFLite out"):
+        export_tflite(Bessel(), torch.zeros(2, 3))

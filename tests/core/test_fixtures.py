@@ -1,0 +1,77 @@
+"""The checked-in bundle: what its script makes, small, and complete."""
+
+import dataclasses
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from acclimate.bundle import Bundle
+from acclimate.manifest import Manifest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_it_is_small_and_complete(tiny_bundle: Path, scenes: ModuleType) -> None:
+    """Both runtimes, 8-bit weights, a head and statistics for four classes, several taps; below 150 kB."""
+    assert tiny_bundle.stat().st_size < 150_000
+    with Bundle(tiny_bundle) as bundle:
+        bundle.verify()
+        manifest = bundle.manifest
+        assert {variant.runtime for variant in manifest.variants} == {"onnx", "tflite"}
+        assert (manifest.classes, manifest.input.shape, manifest.input.dtype) == (scenes.CLASSES, scenes.SHAPE, "uint8")
+        assert len(manifest.taps) > 1
+        for variant in manifest.variants:
+            assert variant.quantized
+            assert bundle.head(variant.runtime) is not None
+            assert bundle.source(variant.runtime) is not None
+
+
+def test_it_names_no_machine(tiny_bundle: Path) -> None:
+    """No folder of the computer that made it is left in any member."""
+    content = tiny_bundle.read_bytes()
+    for trace in (b"/home/", b"/root/", b"/work/", b"/tmp/", b"/usr/", b"site-packages", b"http://", b"https://"):
+        assert trace not in content
+
+
+def test_scenes_are_the_same_everywhere(scenes: ModuleType) -> None:
+    """Equal seeds give equal frames; classes are balanced; another place looks different."""
+    frames, labels = scenes.frames(40, seed=1)
+    again, _ = scenes.frames(40, seed=1)
+    np.testing.assert_array_equal(frames, again)
+    assert (frames.dtype, frames.shape) == (np.uint8, (40, *scenes.SHAPE))
+    assert sorted(labels) == sorted(scenes.CLASSES * 10)
+    assert len(np.unique(frames.reshape(40, -1), axis=0)) == 40
+    assert not np.array_equal(frames, scenes.frames(40, seed=2)[0])
+    assert not np.array_equal(frames, scenes.frames(40, seed=1, shift=1)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.needs_torch
+def test_its_script_makes_it(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Made again, it agrees in everything but what another processor or version may round differently."""
+    for module in ("torch", "onnx", "onnxscript", "litert_torch", "ai_edge_quantizer"):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    command = [sys.executable, "-m", "tests.fixtures.make_tiny", str(tmp_path / "tiny.acc")]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+
+    def essentials(manifest: Manifest) -> dict[str, Any]:
+        kept = dataclasses.asdict(manifest)
+        kept["members"] = sorted(manifest.members)
+        kept["variants"] = [(variant.runtime, variant.quantized, variant.tolerance) for variant in manifest.variants]
+        kept["provenance"] = sorted(manifest.provenance)
+        return kept
+
+    with Bundle(tmp_path / "tiny.acc") as made, Bundle(tiny_bundle) as kept:
+        assert essentials(made.manifest) == essentials(kept.manifest)
+        for variant in kept.manifest.variants:
+            one, other = made.head(variant.runtime), kept.head(variant.runtime)
+            assert one is not None
+            assert other is not None
+            np.testing.assert_allclose(one.weight, other.weight, atol=0.1)
