@@ -120,16 +120,16 @@ def convert(
         began = perf_counter()
         # What the first runtime settled on holds for the second: both quantize by the same scheme.
         settled = reports[0].float_convolutions if reports else float_convolutions
-        before = steps.count
+        after = steps.count + _HALF
         file = make_variant(
             runtime,
             original,
             quantize=quantize,
             float_convolutions=settled,
             least_cosine=least_cosine,
-            progress=lambda done, total, before=before: steps.reach(before + _HALF * done // total),
+            progress=steps.part(_HALF),
         )
-        steps.reach(before + _HALF)
+        steps.reach(after)
         content, score = _content(file, original, parts, head, names, labelled, synthetic_samples(raw), steps)
         steps.done()
         contents.append(content)
@@ -169,6 +169,10 @@ class _Steps:
 
     def done(self, steps: int = 1) -> None:
         self.reach(self.count + steps)
+
+    def part(self, steps: int) -> Progress:
+        before = self.count
+        return lambda done, total: self.reach(before + steps * done // total)
 
     def reach(self, count: int) -> None:
         self.count = count

@@ -89,10 +89,11 @@ def test_codes_come_back_exactly(z: Float32, data: st.DataObject) -> None:
 
 
 def test_saturation_is_counted() -> None:
-    """One value of four outside of [-0.5, 255.5] steps is a quarter; outside values take the nearest end."""
+    """The share of values outside of [-0.5, 255.5] steps, on either side; they take the nearest end."""
     code = LatentCode(np.array([0.5, 1], np.float32), np.array([10, 0], np.float32))
     z = np.array([[10, -0.4], [138, 255.4]], np.float32)
     assert code.saturation(z) == 0.25
+    assert code.saturation(np.array([[9.7, 0], [10, 1], [10, -9]], np.float32)) == pytest.approx(1 / 3)
     assert code.encode(z).tolist() == [[0, 0], [255, 255]]
     assert code.decode(code.encode(z)).tolist() == [[10, 0], [137.5, 255]]
     assert code.saturation(np.empty((0, 2), np.float32)) == 0

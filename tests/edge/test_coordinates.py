@@ -166,7 +166,7 @@ def test_logits_on_latents_are_logits_in_coordinates(n: int) -> None:
 def test_an_absent_class_stays_absent() -> None:
     """The bias of a class that cannot be predicted is passed on as it is."""
     found = fit_coordinates(codes_of(20), None, None, code_of())
-    layer = found.layer(Weights(np.ones((2, found.width)), np.array([0.0, ABSENT])), code_of())
+    layer = found.layer(Weights(np.full((2, found.width), 1e4), np.array([0.0, ABSENT])), code_of())
     assert layer.bias[1] == ABSENT
     assert layer.bias[0] != ABSENT
 

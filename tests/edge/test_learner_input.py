@@ -91,6 +91,18 @@ def bad_labels() -> dict[str, tuple[Any, str]]:
     }
 
 
+def test_a_sample_that_another_process_stored_meanwhile(
+    adapted: Learner, dump: Dump, scenes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A duplicate that is found only on writing refuses the whole call, with the new class that came along."""
+    stored, _ = scenes.frames(60, 2, 1.0)
+    x, y = scenes.frames(4, 3)
+    unaware = (list(range(5)), dict[bytes, int]())
+    monkeypatch.setattr(adapted._store, "unstored", lambda digests, refuse: unaware)
+    with unchanged(adapted, dump, x), pytest.raises(DuplicateSampleError, match=r"sample 4 again\. Nothing was stored"):
+        adapted.observe(np.concatenate([x, stored[:1]]), [*y, "crack"])
+
+
 @pytest.mark.parametrize("case", bad_labels())
 def test_labels_that_do_not_fit(adapted: Learner, dump: Dump, scenes: ModuleType, case: str) -> None:
     """Labels of the wrong number or kind are refused, and no new class is left behind."""

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,7 +134,7 @@ def test_a_failed_migration_changes_nothing(opened: Opener, path: Path, monkeypa
     assert content(path) == before
 
 
-def test_the_pragmas_that_durability_and_forgetting_rest_on(opened: Opener, path: Path) -> None:
+def test_the_pragmas_that_durability_and_forgetting_rest_on(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write-ahead log, full synchronisation, deleted content overwritten, references checked."""
     expected = {
         "journal_mode": "wal",
@@ -144,6 +145,17 @@ def test_the_pragmas_that_durability_and_forgetting_rest_on(opened: Opener, path
         "application_id": schema.APPLICATION_ID,
         "page_size": schema.PAGE_SIZE,
     }
+    real = sqlite3.connect
+
+    def weak(*args: Any, **options: Any) -> sqlite3.Connection:
+        """Connect with the opposite of everything: builds of SQLite differ in their defaults."""
+        connection = real(*args, **options)
+        connection.executescript(
+            "PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = ON"
+        )
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", weak)
     connection = opened()._connection
     assert {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in expected} == expected
 
