@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import platform
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,16 +13,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..bundle import Bundle, LinearLayer
-from ..errors import ConformanceError, InputError, LabelError, StoreCorruptError
+from ..errors import InputError, LabelError, StoreCorruptError
 from ..manifest import Runtime
 from .adaptation import Shipped, adapt
 from .checks import Labels, check_frames, check_ids, check_labels, check_texts
+from .conformance import check_conformance
 from .head import Float32, Ids, LinearHead
 from .heads import HEADS, Prior, Setting
 from .report import Report
 from .runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
 from .statistics import SourceStatistics
-from .store import Store, StoredVersion, stored_variant
+from .store import Store, StoredVersion, stored_binding
 
 Progress = Callable[[int, int], None]
 # Frames that go through the backbone together: large enough for speed, small enough for a device's memory.
@@ -111,12 +111,16 @@ class Learner:
             raise InputError(f"expected new_classes to be 'add' or 'refuse', found {new_classes!r}.")
         bundle = Bundle(path)
         try:
-            chosen = choose_runtime(bundle, runtime, stored_variant(store))
+            bound = stored_binding(store)
+            chosen = choose_runtime(bundle, runtime, bound.variant)
             manifest = bundle.manifest
             embedder = load_backbone(bundle.backbone(chosen), chosen, manifest.input, manifest.width, threads)
+            # Before a store is made and bound to this variant: the remedy may be another one.
+            conformed = check_conformance(bundle, chosen, embedder, bound.conformed)
             opened = Store(store, bundle.variant(chosen).hash, manifest.width, manifest.classes, timeout)
             try:
-                _check_conformance(bundle, chosen, embedder, opened)
+                if opened.conformed != conformed:
+                    opened.conformed = conformed
                 return cls(bundle, chosen, embedder, opened, new_classes)
             except BaseException:
                 opened.close()
@@ -450,23 +454,3 @@ class Learner:
 def _figures(report: Report) -> dict[str, object]:
     plain = report.to_dict()
     return {name: plain[name] for name in ("judgement", "reason", "before", "after", "samples", "classes", "seconds")}
-
-
-def _check_conformance(bundle: Bundle, runtime: Runtime, embedder: Embedder, store: Store) -> None:
-    """On a new machine or runtime, check that the backbone computes what the bundle says."""
-    here = f"{embedder.description} on {platform.machine()} {platform.processor()}".strip()
-    if store.conformed == here:
-        return
-    conformance, tolerance = bundle.conformance(runtime), bundle.variant(runtime).tolerance
-    if len(conformance.input):
-        # One at a time: a batch would make the runtime claim memory that the device may never need again.
-        found = np.concatenate([embedder.embed(np.ascontiguousarray(frame[None])) for frame in conformance.input])
-        scale = float(np.abs(conformance.latent).max()) or 1.0
-        off = float(np.abs(found - conformance.latent).max()) / scale
-        if not off <= tolerance:
-            raise ConformanceError(
-                f"{bundle.path.name}: expected latents within {tolerance:.2g} of the bundle's on its own test inputs, "
-                f"found {off:.2g} with {here}. On x86 processors without VNNI, 8-bit products can saturate: use the "
-                f"other runtime, or a bundle converted with quantize=False."
-            )
-    store.conformed = here

@@ -428,20 +428,34 @@ class Store:
         )
 
 
-def stored_variant(path: str | os.PathLike[str] | None) -> str | None:
-    """Return the hash of the backbone that a store is bound to; None where there is no readable store."""
+@dataclass(frozen=True)
+class Binding:
+    """What a store is bound to.
+
+    Args:
+        variant: Hash of the backbone, or None where there is no readable store.
+        conformed: The runtime and machine that were last found to compute what the bundle promises, or an empty string.
+    """
+
+    variant: str | None
+    conformed: str
+
+
+def stored_binding(path: str | os.PathLike[str] | None) -> Binding:
+    """Look what a store is bound to, without making or opening it for good."""
     if path is None or not Path(path).is_file():
-        return None
+        return Binding(None, "")
     try:
         connection = _connect(path, read_only=_read_only(Path(path)), timeout=5.0)
         try:
-            row = connection.execute("SELECT value FROM settings WHERE name = 'variant'").fetchone()
+            found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
         finally:
             connection.close()
     except sqlite3.Error:
         # What is wrong with it, opening it will say.
-        return None
-    return None if row is None else str(row[0])
+        return Binding(None, "")
+    variant = found.get("variant")
+    return Binding(None if variant is None else str(variant), str(found.get("conformed", "")))
 
 
 def _read_only(path: Path) -> bool:

@@ -117,6 +117,14 @@ def learner(tiny_bundle: Path, tmp_path: Path) -> Iterator[Learner]:
 
 
 @pytest.fixture
+def adapted(learner: Learner, scenes: ModuleType) -> Learner:
+    """Return a learner with sixty samples and a version of its own."""
+    learner.fit(*scenes.frames(60, 2, 1.0))
+    assert learner.versions()[-1].current
+    return learner
+
+
+@pytest.fixture
 def dump(tmp_path: Path) -> Callable[[], list[str]]:
     """Return a function that reads every row of the learner's store through a connection of its own."""
 

@@ -39,14 +39,6 @@ def unchanged(learner: Learner, dump: Dump, x: np.ndarray) -> Iterator[None]:
     assert state() == before
 
 
-@pytest.fixture
-def adapted(learner: Learner, scenes: ModuleType) -> Learner:
-    """Return a learner with sixty samples and a version of its own."""
-    learner.fit(*scenes.frames(60, 2, 1.0))
-    assert learner.versions()[-1].current
-    return learner
-
-
 def bad_frames(good: np.ndarray) -> dict[str, tuple[Any, str]]:
     """Return frames that do not fit the bundle, with what the error says."""
     return {

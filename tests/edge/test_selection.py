@@ -149,11 +149,13 @@ def test_of_level_settings_the_surer_is_chosen() -> None:
     assert [round(trial.accuracy, 2) for trial in found.trials] == [0.97, 0.98, 0.8]
 
 
-def test_of_equal_settings_the_first_is_chosen(blobs: Blobs) -> None:
-    """Settings that predict the very same are a tie, which goes to the first of the first head."""
-    problem = blobs().problem(30)
+@pytest.mark.parametrize("copies", [1, 2, 3, 9])
+@pytest.mark.parametrize("n", [30, 37, 64])
+def test_of_equal_settings_the_first_is_chosen(blobs: Blobs, n: int, copies: int) -> None:
+    """Settings that predict the very same are a tie, which goes to the first of the first head, on any machine."""
+    problem = blobs().problem(n)
     (weights,) = Prototype().solve(problem, (Setting("prototype", 0.0),))
-    found = cross_validate(problem, (Planted("a", (weights, weights)), Planted("b", (weights,))))
+    found = cross_validate(problem, (Planted("a", (weights,) * copies), Planted("b", (weights,))))
     assert found.best.setting == Setting("a", 0.0)
 
 

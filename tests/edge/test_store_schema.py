@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge import schema
-from acclimate.edge.store import Store, stored_variant
+from acclimate.edge.store import Binding, Store, stored_binding
 from acclimate.errors import (
     StoreError,
     StoreMismatchError,
@@ -134,7 +134,7 @@ def test_a_failed_migration_changes_nothing(opened: Opener, path: Path, monkeypa
     assert content(path) == before
 
 
-def test_the_pragmas_that_durability_and_forgetting_rest_on(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pragmas_that_durability_and_forgetting_need(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     """Write-ahead log, full synchronisation, deleted content overwritten, references checked."""
     expected = {
         "journal_mode": "wal",
@@ -149,10 +149,9 @@ def test_the_pragmas_that_durability_and_forgetting_rest_on(opened: Opener, monk
 
     def weak(*args: Any, **options: Any) -> sqlite3.Connection:
         """Connect with the opposite of everything: builds of SQLite differ in their defaults."""
-        connection = real(*args, **options)
-        connection.executescript(
-            "PRAGMA synchronous = OFF; PRAGMA secure_delete = OFF; PRAGMA foreign_keys = OFF; PRAGMA trusted_schema = ON"
-        )
+        connection: sqlite3.Connection = real(*args, **options)
+        for pragma in ("synchronous = OFF", "secure_delete = OFF", "foreign_keys = OFF", "trusted_schema = ON"):
+            connection.execute(f"PRAGMA {pragma}")
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", weak)
@@ -164,11 +163,11 @@ def test_the_variant_of_a_store_is_read_without_touching_it(opened: Opener, path
     """The hash is found where there is a store, None where there is not, and no file is made or changed."""
     opened().close()
     before = path.read_bytes()
-    assert stored_variant(path) == "f" * 64
+    assert stored_binding(path) == Binding("f" * 64, "")
     assert path.read_bytes() == before
     other = tmp_path / "none.db"
-    assert stored_variant(other) is None
-    assert stored_variant(None) is None
+    assert stored_binding(other) == Binding(None, "")
+    assert stored_binding(None) == Binding(None, "")
     assert not other.exists()
     other.write_bytes(b"no database")
-    assert stored_variant(other) is None
+    assert stored_binding(other) == Binding(None, "")
