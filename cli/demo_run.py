@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -169,9 +170,11 @@ def _run_device(
         task.write_text(json.dumps({**paths, "runtime": runtime, "budgets": BUDGETS, "splits": splits}))
         command = [sys.executable, "-m", "acclimate.cli.demo_device", str(task)]
         result: Mapping[str, Any] | None = None
+        # The device works with one thread; numpy's linear algebra takes that from the environment only.
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         with (
             tempfile.TemporaryFile("w+") as problems,
-            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=problems, text=True) as process,
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=problems, text=True, env=environment) as process,
         ):
             for line in process.stdout or ():
                 message = json.loads(line)

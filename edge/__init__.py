@@ -1,7 +1,7 @@
 """The device side: numpy, one inference runtime, and nothing else that is heavy."""
 
 from .guard import Judgement
-from .learner import Learner, Prediction, Version
-from .report import Report
+from .learner import Learner
+from .results import Prediction, Report, Version
 
 __all__ = ["Judgement", "Learner", "Prediction", "Report", "Version"]

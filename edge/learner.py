@@ -6,11 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from ..bundle import Bundle, LinearLayer
 from ..errors import InputError, LabelError, StoreCorruptError
@@ -18,50 +18,19 @@ from ..manifest import Runtime
 from .adaptation import Shipped, adapt
 from .checks import Labels, check_frames, check_ids, check_labels, check_texts
 from .conformance import check_conformance
-from .head import Float32, Ids, LinearHead
+from .database import stored_binding
+from .head import Ids, LinearHead
 from .heads import HEADS, Prior, Setting
-from .report import Report
+from .results import Prediction, Report, Version
 from .runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
 from .statistics import SourceStatistics
-from .store import Store, StoredVersion, stored_binding
+from .store import Store, StoredVersion
 
 Progress = Callable[[int, int], None]
 # Frames that go through the backbone together: large enough for speed, small enough for a device's memory.
 BATCH = 4
 _DAMAGED = "{}: expected version {} as adapt() stored it, found {}. Restore the store from a copy, or start a new one."
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predictions for ``n`` frames.
-
-    Args:
-        labels: ``(n,)`` class names.
-        probabilities: ``(n, k) float32``; rows add up to 1.
-        classes: Names of the ``k`` columns.
-    """
-
-    labels: NDArray[np.str_]
-    probabilities: Float32
-    classes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Version:
-    """One entry of the history.
-
-    Args:
-        number: Its number; 0 is the shipped head.
-        current: Whether it is in use.
-        time: When it was made, in seconds since 1970; 0 for the shipped head.
-        summary: What it is, in words.
-    """
-
-    number: int
-    current: bool
-    time: float
-    summary: str
 
 
 class Learner:

@@ -18,18 +18,16 @@ from numpy.typing import NDArray
 from ..errors import (
     DuplicateSampleError,
     InputError,
-    StoreBusyError,
     StoreCorruptError,
     StoreError,
     StoreMismatchError,
     StoreVersionError,
 )
 from ..latent import Codes
+from .database import BUSY, as_store_error, connect, damage, is_read_only
 from .schema import APPLICATION_ID, PAGE_SIZE, SCHEMA_VERSION, migrate
 
 Ids = NDArray[np.int64]
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _DUPLICATE = (
     "expected samples that are not stored yet, found {}. Nothing was stored. Leave it out, or pass on_duplicate='skip'."
 )
@@ -94,9 +92,9 @@ class Store:
     ) -> None:
         self.name = "the store in memory" if path is None else Path(path).name
         self._width, self._timeout, self._lock = width, timeout, threading.RLock()
-        self.read_only = path is not None and _read_only(Path(path))
+        self.read_only = path is not None and is_read_only(Path(path))
         with self._mapped():
-            self._connection = _connect(path, read_only=self.read_only, timeout=timeout)
+            self._connection = connect(path, read_only=self.read_only, timeout=timeout)
         try:
             with self._mapped():
                 self._prepare(variant, classes)
@@ -202,7 +200,7 @@ class Store:
             for i, (sample, label, content) in enumerate(rows):
                 if not isinstance(content, bytes) or len(content) != self._width:
                     raise StoreCorruptError(
-                        self._damage(f"sample {sample} does not have {self._width} bytes of latent")
+                        damage(self.name, f"sample {sample} does not have {self._width} bytes of latent")
                     )
                 ids[i], classes[i] = sample, label
                 codes[i] = np.frombuffer(content, np.uint8)
@@ -251,7 +249,7 @@ class Store:
                 "SELECT id, time, report, head FROM versions WHERE id = ?", (number,)
             ).fetchone()
         if row is None:
-            raise StoreCorruptError(self._damage(f"version {number} is missing"))
+            raise StoreCorruptError(damage(self.name, f"version {number} is missing"))
         return StoredVersion(*row)
 
     @property
@@ -327,29 +325,14 @@ class Store:
             try:
                 yield
             except sqlite3.Error as error:
-                code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-                if code in _BUSY:
-                    raise StoreBusyError(
-                        f"{self.name}: expected to write, found another process writing for over {self._timeout:g} s. "
-                        f"Close it or try again; nothing was changed."
-                    ) from error
-                if code in _DAMAGED:
-                    raise StoreCorruptError(self._damage(str(error))) from error
-                if code == sqlite3.SQLITE_CANTOPEN:
-                    raise StoreError(
-                        f"{self.name}: expected a file that can be opened or made, found that SQLite is {error}. "
-                        f"Make its folder, or name another file."
-                    ) from error
-                if code == sqlite3.SQLITE_FULL:
-                    raise StoreError(f"{self.name}: the disk is full. Free some space; nothing was changed.") from error
-                raise StoreError(f"{self.name}: SQLite says: {error}. Nothing was changed.") from error
+                raise as_store_error(error, self.name, self._timeout) from error
 
     def _prepare(self, variant: str, classes: Sequence[str]) -> None:
         with self._reading():
             application, version = self._pragma("application_id"), self._pragma("user_version")
             empty = self._pragma("schema_version") == 0
         if not empty and application != APPLICATION_ID:
-            raise StoreCorruptError(self._damage("it is another program's database"))
+            raise StoreCorruptError(damage(self.name, "it is another program's database"))
         if version > SCHEMA_VERSION:
             raise StoreVersionError(
                 f"{self.name}: expected a store of schema version {SCHEMA_VERSION} or older, found {version}. "
@@ -389,7 +372,7 @@ class Store:
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 return
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in _BUSY or time.monotonic() >= until:
+                if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() >= until:
                     raise
                 time.sleep(0.01)
 
@@ -414,73 +397,9 @@ class Store:
     def _setting(self, name: str) -> str | int | bytes:
         row = self._connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
         if row is None:
-            raise StoreCorruptError(self._damage(f"its setting {name!r} is missing"))
+            raise StoreCorruptError(damage(self.name, f"its setting {name!r} is missing"))
         value: str | int | bytes = row[0]
         return value
 
     def _set(self, name: str, value: str | int | bytes) -> None:
         self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
-
-    def _damage(self, what: str) -> str:
-        return (
-            f"{self.name}: expected a store of Acclimate, found that {what}. "
-            f"Restore it from a copy, or name another file to start a new store."
-        )
-
-
-@dataclass(frozen=True)
-class Binding:
-    """What a store is bound to.
-
-    Args:
-        variant: Hash of the backbone, or None where there is no readable store.
-        conformed: The runtime and machine that were last found to compute what the bundle promises, or an empty string.
-    """
-
-    variant: str | None
-    conformed: str
-
-
-def stored_binding(path: str | os.PathLike[str] | None) -> Binding:
-    """Look what a store is bound to, without making or opening it for good."""
-    if path is None or not Path(path).is_file():
-        return Binding(None, "")
-    try:
-        connection = _connect(path, read_only=_read_only(Path(path)), timeout=5.0)
-        try:
-            found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
-        finally:
-            connection.close()
-    except sqlite3.Error:
-        # What is wrong with it, opening it will say.
-        return Binding(None, "")
-    variant = found.get("variant")
-    return Binding(None if variant is None else str(variant), str(found.get("conformed", "")))
-
-
-def _read_only(path: Path) -> bool:
-    return path.exists() and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK))
-
-
-def _mode(path: Path) -> str:
-    """Return how to open a file that may not be written to."""
-    log = path.with_name(f"{path.name}-wal")
-    # SQLite cannot read a WAL database on read-only media unless it is told that nobody writes to it; but then it does
-    # not look at the log either, in which a process that was cut off, or one that writes now, left what is newest.
-    return "mode=ro" if log.exists() and log.stat().st_size else "immutable=1"
-
-
-def _connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: float) -> sqlite3.Connection:
-    name, uri = ":memory:", False
-    if path is not None:
-        name, uri = os.fspath(path), read_only
-        if read_only:
-            name = f"{Path(path).absolute().as_uri()}?{_mode(Path(path))}"
-    connection = sqlite3.connect(name, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri)
-    try:
-        for pragma in ("trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON"):
-            connection.execute(f"PRAGMA {pragma}")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

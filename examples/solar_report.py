@@ -161,12 +161,13 @@ def table(lines: Sequence[Summary]) -> Table:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )
-    for heading in ("runtime, taps", "photos", "bal. accuracy", "difference", "AUC", "difference", "source"):
-        shown.add_column(heading, justify="left" if heading == "runtime, taps" else "right", no_wrap=True)
+    for heading in ("taps", "photos", "bal. acc.", "difference", "AUC", "difference", "source"):
+        shown.add_column(heading, justify="left" if heading == "taps" else "right", no_wrap=True)
     for line in lines:
         texts = [f"{line.runtime} {line.taps}", str(line.photos)]
         for measure, difference in zip(MEASURES, (line.gap_balanced_accuracy, line.gap_auc), strict=True):
-            texts.append(f"{getattr(line.before, measure):.3f} \N{RIGHTWARDS ARROW} {getattr(line.after, measure):.3f}")
+            scores = (f"{getattr(score, measure):.3f}".lstrip("0") for score in (line.before, line.after))
+            texts.append(" \N{RIGHTWARDS ARROW} ".join(scores))
             half = "" if difference.high is None else f" ± {100 * (difference.high - difference.mean):.1f}"
             texts.append(f"{100 * difference.mean:+.1f}{half}")
         shown.add_row(*texts, f"{line.source_weight:.3g}", end_section=line.photos == lines[-1].photos)

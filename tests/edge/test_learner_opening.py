@@ -70,7 +70,6 @@ def test_a_backbone_that_computes_something_else(tiny_bundle: Path, remake: Rema
         Learner.open(wrong, tmp_path / "device.db", threads=1)
     # The remedy may be another variant: no store was bound to this one.
     assert not (tmp_path / "device.db").exists()
-    assert not (tmp_path / "device.db").exists()
 
 
 def test_a_first_prediction_without_any_head(remake: Remake, scenes: ModuleType) -> None:

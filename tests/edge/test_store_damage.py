@@ -158,7 +158,7 @@ def test_a_version_with_an_unknown_class_is_refused(tmp_path: Path, tiny_bundle:
 @pytest.fixture
 def read_only(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Return a function after which every file counts as one that this process may not write to."""
-    return lambda: monkeypatch.setattr(store_module, "_read_only", lambda path: path.exists())
+    return lambda: monkeypatch.setattr(store_module, "is_read_only", lambda path: path.exists())
 
 
 def test_a_read_only_store_is_read_and_not_written(tmp_path: Path, read_only: Callable[[], None]) -> None:

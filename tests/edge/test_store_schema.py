@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from acclimate.edge import schema
-from acclimate.edge.store import Binding, Store, stored_binding
+from acclimate.edge.database import Binding, stored_binding
+from acclimate.edge.store import Store
 from acclimate.errors import (
     StoreError,
     StoreMismatchError,

@@ -1,10 +1,14 @@
-"""What `Learner.adapt` tells: what changed, by how much, and why."""
+"""What a learner returns: predictions, reports of adaptations, entries of the history."""
 
 import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .guard import Judgement
+from .head import Float32
 from .selection import Trial
 
 
@@ -52,3 +56,35 @@ class Report:
         source = self.chosen.setting.source_weight
         head = f"{self.chosen.setting.head}, source weight {source:g}" if source else self.chosen.setting.head
         return f"{verdict} ({head}): {self.before:.3f} -> {self.after:.3f} on {self.samples} samples. {self.reason}"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions for ``n`` frames.
+
+    Args:
+        labels: ``(n,)`` class names.
+        probabilities: ``(n, k) float32``; rows add up to 1.
+        classes: Names of the ``k`` columns.
+    """
+
+    labels: NDArray[np.str_]
+    probabilities: Float32
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Version:
+    """One entry of the history.
+
+    Args:
+        number: Its number; 0 is the shipped head.
+        current: Whether it is in use.
+        time: When it was made, in seconds since 1970; 0 for the shipped head.
+        summary: What it is, in words.
+    """
+
+    number: int
+    current: bool
+    time: float
+    summary: str
