@@ -57,6 +57,14 @@ class LatentCode:
         """Return the latents ``(n, d) float32`` that codes ``(n, d) uint8`` stand for."""
         return codes * self.scale + self.offset
 
+    def clip(self, latents: Float32) -> Float32:
+        """Bring latents ``(n, d) float32`` into the range that codes can stand for, without rounding.
+
+        A head is fitted on codes. Where the world has moved, a dimension that hardly varied at home may leave its range
+        by hundreds of its widths; the head must not see there what it was never fitted on.
+        """
+        return np.clip(latents, self.offset, self.offset + 255 * self.scale)
+
     def saturation(self, latents: Float32) -> float:
         """Return the share of values ``(n, d) float32`` that fall outside the 8-bit range."""
         scaled = (latents - self.offset) / self.scale

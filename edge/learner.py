@@ -131,7 +131,8 @@ class Learner:
             raise InputError("expected a head to predict with, found none: observe labelled samples and adapt() first.")
         head, names = state
         chunks = [self._embedder.embed(checked[i : i + BATCH]) for i in range(0, len(checked), BATCH)]
-        probabilities = head.probabilities(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
+        latents = self._code.clip(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
+        probabilities = head.probabilities(latents)
         return Prediction(np.array(names)[probabilities.argmax(axis=1)], probabilities, names)
 
     def observe(

@@ -12,6 +12,8 @@ from .heads.problem import Float64
 FOLDS = 5
 # Equal rows of a matrix may have sums that differ by as much as this, so that a tie is no tie without it.
 ROUNDING = 1e-9
+# Greatest cross-entropy of a sample, in nats: one that is wrong and sure must not decide alone.
+WORST = 10.0
 Progress = Callable[[int, int], None]
 
 
@@ -205,20 +207,22 @@ def best_temperature(logits: Float64, y: NDArray[np.int64], weight: Float64) -> 
         weight: ``(n,)`` their weights.
 
     Returns:
-        The temperature, and the ``(n,)`` cross-entropy of each sample at it in nats, at most 10: a class that a fold's
-        training did not show cannot be predicted and costs every setting the same.
+        The temperature, and the ``(n,)`` cross-entropy of each sample at it in nats, at most 10. A class that a fold's
+        training did not show cannot be predicted: it has no say in the temperature and costs every setting the same.
     """
     top = logits.max(axis=1, keepdims=True)
     below = np.maximum(logits - top, ABSENT)
     known = below > ABSENT / 2
     scale = float(np.median(-np.where(known, below, 0).min(axis=1))) or 1.0
     own = below[np.arange(len(y)), y]
+    shown = own > ABSENT / 2
+    weight = np.where(shown, weight, 0)
     low, high, golden = -6.0, 6.0, (5**0.5 - 1) / 2
 
     def losses(power: float) -> Float64:
         inverse = np.exp(power) / scale
         each: Float64 = np.log(np.exp(below * inverse).sum(axis=1)) - own * inverse
-        return np.minimum(each, 10.0)
+        return np.where(shown, each, 0)
 
     left, right = high - golden * (high - low), low + golden * (high - low)
     at_left, at_right = losses(left) @ weight, losses(right) @ weight
@@ -232,4 +236,4 @@ def best_temperature(logits: Float64, y: NDArray[np.int64], weight: Float64) -> 
             right = low + golden * (high - low)
             at_right = losses(right) @ weight
     power = (low + high) / 2
-    return float(scale / np.exp(power)), losses(power)
+    return float(scale / np.exp(power)), np.where(shown, np.minimum(losses(power), WORST), WORST)

@@ -157,7 +157,7 @@ def table(lines: Sequence[Summary]) -> Table:
     """The summaries for a terminal of 80 columns; the page has every column."""
     shown = Table(
         title="Mono cells to poly cells: before and after, mean over the seeds",
-        caption="difference: points after minus scikit-learn on fp32 latents, 95 %, paired by seed",
+        caption="difference: points above scikit-learn on fp32 latents, paired, 95 %",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
     )

@@ -128,3 +128,13 @@ def test_a_dimension_that_never_moved_can_move_on_the_device() -> None:
     assert code.scale[1] == pytest.approx(2 / 255)
     assert code.saturation(z) == 0
     assert code.decode(code.encode(z))[0, 1] == pytest.approx(5, abs=float(code.scale[1]) / 2)
+
+
+def test_clipping_is_what_storing_does_but_for_rounding() -> None:
+    """Inside and outside of the range, a clipped latent is within half a step of what comes back from its code."""
+    code = LatentCode(np.array([0.1, 2.0], np.float32), np.array([-1.0, 0.0], np.float32))
+    z = np.random.default_rng(0).normal(0, 200, (500, 2)).astype(np.float32)
+    assert 0.2 < code.saturation(z) < 1
+    assert (np.abs(code.clip(z) - code.decode(code.encode(z))) <= code.scale / 2 * (1 + 1e-5)).all()
+    inside = code.decode(np.arange(256, dtype=np.uint8)[:, None].repeat(2, axis=1))
+    np.testing.assert_allclose(code.clip(inside), inside, rtol=1e-6)

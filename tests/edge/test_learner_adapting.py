@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acclimate.bundle import Bundle
 from acclimate.edge import Learner, Report
 from acclimate.edge.runtime import installed
+from acclimate.latent import LatentCode
 from acclimate.manifest import RUNTIMES, Runtime
 
 Bits = Callable[[Learner, np.ndarray], bytes]
@@ -193,3 +195,23 @@ def test_reports_are_plain_values(learner: Learner, scenes: ModuleType, remake: 
         assert str(report).startswith("applied (")
         assert str(report).endswith(report.reason)
     assert reports[1].to_dict()["before"] is None
+
+
+def test_what_leaves_the_range_of_a_byte_is_predicted_as_it_was_learnt(
+    tiny_bundle: Path, remake: Remake, runtime: Runtime, scenes: ModuleType
+) -> None:
+    """Latents that saturate when stored are clipped alike in predict: the head sees nothing it was not fitted on."""
+    with Bundle(tiny_bundle) as bundle:
+        code = bundle.code(runtime)
+    narrow = LatentCode(code.scale / np.float32(20), code.offset + code.scale * np.float32(100))
+    path = remake(code=narrow, source=None, head=None)
+    x, y = scenes.frames(80, 3, 1.0)
+    with Learner.open(path, runtime=runtime, threads=1) as learner:
+        learner.fit(x, y)
+        stored, state = learner._store.labelled().codes, learner._state
+        assert state is not None
+        learnt = state[0].probabilities(narrow.decode(stored))
+        raw = learner._embedder.embed(x)
+        assert narrow.saturation(raw) > 0.5
+        assert np.abs(state[0].probabilities(raw) - learnt).max() > 0.2
+        assert np.abs(learner.predict(x).probabilities - learnt).max() < 0.05
