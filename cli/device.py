@@ -11,6 +11,9 @@ from .console import output, print_json, progress, size
 from .frames import read_frames
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from ..edge import Learner
     from ..manifest import Variant
 
@@ -90,8 +93,10 @@ def predict(
     """Classify frames with the head in use."""
     # Predicting needs no store: without one the shipped head is used, and no file is made.
     path = store if store is not None else _beside(bundle)
+    if store is not None:
+        _existing(store)
     with _open(bundle, path if path.exists() else None, runtime, threads) as learner:
-        frames, labels, names = read_frames(data, _channels(bundle))
+        frames, labels, names = _read(data, bundle)
         found = learner.predict(frames)
     accuracy = None
     if labels is not None:
@@ -114,7 +119,9 @@ def observe(
     bundle: BundlePath,
     data: DataPath,
     store: StorePath = None,
-    tag: Annotated[str | None, typer.Option("--tag", help="A group to forget these frames by later.")] = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", help="A group, for example the person that the frames show.")
+    ] = None,
     new_classes: Annotated[str, typer.Option("--new-classes", help="add or refuse.")] = "add",
     skip: Annotated[bool, typer.Option("--skip-duplicates", help="Skip frames that are stored already.")] = False,
     runtime: RuntimeName = "auto",
@@ -123,7 +130,8 @@ def observe(
 ) -> None:
     """Run the backbone once on each frame and store the latents, with labels where the data has them."""
     with _open(bundle, store or _beside(bundle), runtime, threads, new_classes) as learner:
-        frames, labels, names = read_frames(data, _channels(bundle))
+        frames, labels, names = _read(data, bundle)
+        before = learner.classes
         with progress("observing") as report:
             ids = learner.observe(
                 frames,
@@ -134,10 +142,13 @@ def observe(
                 progress=report,
             )
         total, labelled = learner.samples
+        new = [name for name in learner.classes if name not in before]
     if json:
-        print_json({"ids": ids.tolist(), "stored": total, "labelled": labelled})
+        print_json({"ids": ids.tolist(), "stored": total, "labelled": labelled, "new_classes": new})
         return
     output.print(f"observed {len(ids)} frames; the store holds {total} samples, {labelled} of them labelled")
+    if new:
+        output.print(f"new classes: {', '.join(new)}", markup=False)
 
 
 def adapt(
@@ -222,12 +233,14 @@ def _open(bundle: Path, store: Path | None, runtime: str, threads: int | None, n
     )
 
 
-def _channels(bundle: Path) -> int | None:
+def _read(data: Path, bundle: Path) -> tuple["NDArray[np.generic]", list[str] | None, list[str]]:
+    """Read frames as the bundle takes them; a single one in a `.npy` file gets a first axis."""
     from ..bundle import Bundle
 
     with Bundle(bundle) as opened:
         spec = opened.manifest.input
-    return spec.shape[-1] if spec.axes[-1] == "channel" else None
+    frames, labels, names = read_frames(data, spec.shape[-1] if spec.axes[-1] == "channel" else None)
+    return (frames[None], labels, [data.name]) if frames.shape == spec.shape else (frames, labels, names)
 
 
 def _beside(bundle: Path) -> Path:

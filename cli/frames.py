@@ -11,6 +11,8 @@ from ..errors import InputError, MissingExtraError
 
 IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 Labels = list[str] | None
+# Pillow's names for pixels of at most 8 bits a channel; wider ones would be cut off without a word.
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV")
 
 
 def read_frames(path: Path, channels: int | None = None) -> tuple[NDArray[np.generic], Labels, list[str]]:
@@ -30,13 +32,17 @@ def read_frames(path: Path, channels: int | None = None) -> tuple[NDArray[np.gen
     """
     if not path.exists():
         raise InputError(f"expected a file or folder of frames, found nothing at {path}. Check the path.")
-    if path.is_file() and path.suffix in (".npy", ".npz"):
+    if path.is_file() and path.suffix.lower() in (".npy", ".npz"):
         frames, labels = _arrays(path)
         return frames, labels, [f"{path.name}[{i}]" for i in range(len(frames))]
     if path.is_file():
         return _images([path], channels), None, [path.name]
-    folders = sorted(entry for entry in path.iterdir() if entry.is_dir())
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if folders:
+        if _in(path):
+            raise InputError(
+                f"{path}: expected images in one folder per class, found {_in(path)[0].name} beside them. Move it."
+            )
         files = [file for folder in folders for file in _in(folder)]
         return _images(files, channels), [file.parent.name for file in files], [_under(file, path) for file in files]
     files = _in(path)
@@ -54,7 +60,7 @@ def _under(file: Path, folder: Path) -> str:
 def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
     try:
         loaded = np.load(path, allow_pickle=False)
-        if path.suffix == ".npy":
+        if path.suffix.lower() == ".npy":
             return _batch(loaded, path), None
         with loaded:
             if "x" not in loaded:
@@ -64,11 +70,19 @@ def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"{path.name}: expected a NumPy file without pickled objects, found that {error}.") from error
+        # What NumPy advises, to allow pickles, would run whatever code the file holds.
+        raise InputError(
+            f"{path.name}: expected a NumPy file without pickled objects, found that it is none, or damaged "
+            f"({type(error).__name__}). Write it with numpy.save or numpy.savez from plain arrays."
+        ) from error
     if labels is None:
         return frames, None
     if labels.shape != (len(frames),):
         raise InputError(f"{path.name}: expected 'y' with {len(frames)} labels, found shape {labels.shape}.")
+    if labels.dtype.kind not in "iuU":
+        raise InputError(
+            f"{path.name}: expected 'y' as texts or whole numbers, found {labels.dtype}. Name the classes."
+        )
     return frames, [str(label) for label in labels.tolist()]
 
 
@@ -80,7 +94,9 @@ def _batch(frames: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
 
 def _images(files: list[Path], channels: int | None) -> NDArray[np.generic]:
     if not files:
-        raise InputError(f"expected .npy, .npz or images ({', '.join(IMAGES)}), found none. Check the path.")
+        raise InputError(
+            f"expected .npy, .npz or images ({', '.join(IMAGES)}) in the folder, found none. Check the path."
+        )
     if find_spec("PIL") is None:
         raise MissingExtraError(
             "reading images needs 'PIL', which is not installed. Install it with: pip install pillow"
@@ -91,8 +107,14 @@ def _images(files: list[Path], channels: int | None) -> NDArray[np.generic]:
     for file in files:
         try:
             with Image.open(file) as image:
-                grey = image.mode in ("1", "L", "I;16") if channels is None else channels == 1
+                if image.mode not in _MODES:
+                    raise InputError(
+                        f"{file.name}: expected 8 bits a channel, found mode {image.mode!r}. Convert it first."
+                    )
+                grey = image.mode in ("1", "L", "LA") if channels is None else channels == 1
                 pixels = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
+        except InputError:
+            raise
         except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
             raise InputError(f"{file.name}: expected an image, found that {error}. Leave it out.") from error
         frames.append(pixels[..., np.newaxis] if grey else pixels)

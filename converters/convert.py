@@ -189,6 +189,8 @@ def _check_arguments(
 ) -> None:
     if path.exists() and not overwrite:
         raise OutputExistsError(f"expected no file at {path}, found one. Choose another name or allow overwriting.")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"expected a folder to write {path.name} into, found none at {path.parent}. Make it first.")
     if (
         isinstance(runtimes, str)
         or not runtimes

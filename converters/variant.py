@@ -94,7 +94,10 @@ def open_backbone(content: bytes, runtime: Runtime, original: Original) -> Embed
         with quiet():
             return load_backbone(content, runtime, original.spec, original.width)
     except BackendError as error:
-        raise ConversionError(f"expected a {runtime} file that its runtime loads, found: {error}") from error
+        raise ConversionError(
+            f"expected a {runtime} file that its runtime loads, found: {error} "
+            f"Leave {runtime} out of `runtimes` to convert for the other one alone."
+        ) from error
 
 
 def make_float(runtime: Runtime, original: Original) -> tuple[bytes, Parity]:

@@ -5,11 +5,12 @@ own size. Everything around the members follows from their names, sizes and chec
 byte with what the writer would have written, so no two programs can read the same file differently.
 """
 
-import mmap
 import os
 import re
 import struct
 import tempfile
+import threading
+import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ _ADVICE = (
 
 
 class Archive:
-    """A bundle's container, opened for reading and mapped into memory.
+    """A bundle's container, opened for reading. Not mapped: the process would die if the file were cut short meanwhile.
 
     Args:
         path: The file.
@@ -52,12 +53,13 @@ class Archive:
             raise self._broken("expected a file, found something else")
         if not _END.size <= size <= MAX_BYTES:
             raise self._broken(f"expected a file of {_END.size} bytes to 2 GiB, found {size:,} bytes")
-        with self.path.open("rb") as file:
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._descriptor = os.open(self.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        self._closing = weakref.finalize(self, os.close, self._descriptor)
+        self._size, self._lock = size, threading.Lock()
         try:
             self._entries = {entry.name: entry for entry in self._directory()}
         except BaseException:
-            self._map.close()
+            self.close()
             raise
 
     @property
@@ -75,10 +77,7 @@ class Archive:
         if name not in self._entries:
             raise self._broken(f"expected a member {name!r}, found {sorted(self._entries)}")
         entry = self._entries[name]
-        content = self._map[entry.start : entry.start + entry.size]
-        if hasattr(mmap, "MADV_DONTNEED"):
-            # The copy is what is used: the pages it came from need not stay in memory.
-            self._map.madvise(mmap.MADV_DONTNEED)
+        content = self._bytes(entry.start, entry.start + entry.size)
         found = zlib.crc32(content)
         if found != entry.crc:
             raise BundleIntegrityError(
@@ -88,8 +87,8 @@ class Archive:
         return content
 
     def close(self) -> None:
-        """Unmap the file."""
-        self._map.close()
+        """Close the file. Closing twice is allowed."""
+        self._closing()
 
     def __enter__(self) -> Self:
         return self
@@ -100,15 +99,30 @@ class Archive:
     def _broken(self, what: str) -> BundleFormatError:
         return BundleFormatError(f"{self.path.name} is not a readable bundle: {what}. {_ADVICE}")
 
+    def _bytes(self, start: int, stop: int) -> bytes:
+        """Read part of the file; less where it ends before."""
+        parts = []
+        with self._lock:
+            if not self._closing.alive:
+                raise self._broken("expected an open bundle, found it closed")
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            while start < stop and (part := os.read(self._descriptor, stop - start)):
+                parts.append(part)
+                start += len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
     def _directory(self) -> Iterator["_Entry"]:
         """Read the directory at the end of the file and check that everything is where it must be."""
-        end = len(self._map) - _END.size
-        magic, *_, count, size, at, _ = _END.unpack_from(self._map, end)
+        end = self._size - _END.size
+        found = self._bytes(end, self._size)
+        if len(found) != _END.size:
+            raise self._broken("expected a file that stays as it is, found that it shrinks")
+        magic, *_, count, size, at, _ = _END.unpack(found)
         if magic != b"PK\x05\x06":
             raise self._broken("expected a ZIP directory at its end, found none: it is cut short, or something else")
         if not 1 <= count <= MAX_MEMBERS:
             raise self._broken(f"expected 1 to {MAX_MEMBERS} members, found {count}")
-        if at + size != end or self._map[end:] != _end(count, size, at):
+        if at + size != end or found != _end(count, size, at):
             raise self._broken("expected one ZIP directory right before the end, without a comment, found otherwise")
         names: set[str] = set()
         behind, directory = 0, at
@@ -121,7 +135,7 @@ class Archive:
                     f"expected {entry.name!r} at byte {behind:,} and before byte {directory:,}, found {entry.size:,} "
                     f"bytes at byte {entry.offset:,}"
                 )
-            if self._map[entry.offset : entry.start] != entry.local():
+            if self._bytes(entry.offset, entry.start) != entry.local():
                 raise self._broken(f"expected the header of {entry.name!r} to repeat the directory, found otherwise")
             names.add(entry.name)
             at, behind = at + len(entry.central()), entry.start + entry.size
@@ -132,12 +146,15 @@ class Archive:
     def _entry(self, at: int, end: int) -> "_Entry":
         if at + _CENTRAL.size > end:
             raise self._broken("expected as many members in the directory as it says, found fewer")
-        _, _, _, flags, method, _, _, crc, packed, unpacked, n, *_, offset = _CENTRAL.unpack_from(self._map, at)
-        name = self._map[at + _CENTRAL.size : min(at + _CENTRAL.size + n, end)]
+        fixed = self._bytes(at, at + _CENTRAL.size)
+        if len(fixed) != _CENTRAL.size:
+            raise self._broken("expected a file that stays as it is, found that it shrinks")
+        _, _, _, flags, method, _, _, crc, packed, unpacked, n, *_, offset = _CENTRAL.unpack(fixed)
+        name = self._bytes(at + _CENTRAL.size, min(at + _CENTRAL.size + n, end))
         if n > MAX_NAME or not _NAME.fullmatch(name):
             raise self._broken(f"expected member names like 'onnx/backbone.onnx', found {name[:MAX_NAME]!r}")
         entry = _Entry(name.decode(), unpacked, crc, offset)
-        if self._map[at : at + len(entry.central())] != entry.central():
+        if self._bytes(at, at + len(entry.central())) != entry.central():
             raise self._broken(
                 f"expected {entry.name!r} stored as it is, with method 0, flags 0 and nothing of its own in the "
                 f"directory, found method {method}, flags {flags:#06x} and {packed:,} bytes for {unpacked:,}"

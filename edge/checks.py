@@ -1,5 +1,6 @@
 """Frames and labels are checked before anything is done with them."""
 
+import unicodedata
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -72,7 +73,7 @@ def check_labels(labels: Labels, n: int) -> list[str | None]:
     Raises:
         LabelError: If their number or type differs, or a name is empty or too long.
     """
-    if isinstance(labels, str | bytes) or _length(labels) is None:
+    if isinstance(labels, str | bytes | set | frozenset | dict) or _length(labels) is None:
         raise LabelError(f"expected one label per sample ({n}), found {labels!r:.80}. Pass a list of names.")
     if len(labels) != n:
         raise LabelError(
@@ -93,7 +94,8 @@ def check_name(label: object) -> str:
         return str(int(label))
     if not isinstance(label, str) or not 0 < len(label.strip()) <= len(label) <= MAX_NAME or not label.isprintable():
         raise LabelError(f"expected a class name of 1 to {MAX_NAME} printable characters, found {label!r:.80}.")
-    return str(label)
+    # Blanks around a name, and letters that look alike but are composed otherwise, are slips and not other classes.
+    return unicodedata.normalize("NFC", label.strip())
 
 
 def check_texts(values: Sequence[str | None] | None, n: int, what: str) -> list[str | None]:

@@ -310,8 +310,9 @@ class Learner:
             if number is None and not earlier:
                 raise InputError("expected an earlier version to roll back to, found that the shipped head is in use.")
             target = earlier[-1] if number is None else number
-            if target not in numbers:
+            if isinstance(target, bool) or not isinstance(target, int | np.integer) or target not in numbers:
                 raise InputError(f"expected one of the versions {numbers}, found {number!r}. See versions().")
+            target = int(target)
             state = self._load_head(target)
             self._store.current = target
             self._state = state
@@ -353,6 +354,10 @@ class Learner:
             reason = judgement.reason
             if judgement.verdict == "insufficient":
                 reason += " Applied all the same." if applied else " The head in use stays."
+            present = set(samples.classes.tolist())
+            unjudged = tuple(names[int(i)] for i in candidate.head.classes if int(i) not in present)
+            if unjudged:
+                reason += f" No sample tells how well it knows {', '.join(unjudged[:5])} here."
             report = Report(
                 applied=applied,
                 version=version,
@@ -361,6 +366,7 @@ class Learner:
                 before=candidate.before,
                 after=candidate.after,
                 samples=len(samples.ids),
+                unjudged=unjudged,
                 classes=tuple(names[int(i)] for i in candidate.head.classes),
                 chosen=candidate.selection.best,
                 trials=candidate.selection.trials,

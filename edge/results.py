@@ -25,6 +25,7 @@ class Report:
             nothing to compare.
         after: That of the candidate, on the same samples, each predicted without it.
         samples: Labelled samples it was fitted on.
+        unjudged: Names of classes without a labelled sample: kept, but nothing here says how well they are known now.
         classes: Names of the classes of the candidate.
         chosen: The setting chosen.
         trials: Every setting tried, best first.
@@ -39,6 +40,7 @@ class Report:
     before: float
     after: float
     samples: int
+    unjudged: tuple[str, ...]
     classes: tuple[str, ...]
     chosen: Trial
     trials: tuple[Trial, ...]

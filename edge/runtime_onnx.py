@@ -27,10 +27,14 @@ class OnnxEmbedder:
 
     def __init__(self, content: bytes, spec: InputSpec, width: int, threads: int) -> None:
         refuse_external_data(content)
+        # Builds of the runtime that report usage to their maker do so unless told not to; a device keeps to itself.
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # Waiting threads would otherwise spin on cores that the application and the adaptation need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # Else content that looks like ONNX Runtime's own format is read as that, which the scan does not know.
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:

@@ -82,6 +82,7 @@ def test_adapt_that_is_not_applied_has_an_exit_code_of_its_own(
         (("observe", "BUNDLE", "mislabelled.npz"), "expected 'y' with 4 labels"),
         (("observe", "BUNDLE", "new.npz", "--new-classes", "refuse"), "expected labels among the classes"),
         (("observe", "BUNDLE", "twice.npz"), "expected samples that are not stored yet"),
+        (("predict", "BUNDLE", "frames.npy", "--store", "none.db"), "expected a store at none.db, found none"),
         (("adapt", "BUNDLE", "--store", "none.db"), "expected a store at none.db, found none"),
         (("versions", "BUNDLE", "--store", "text.acc"), "expected a store of Acclimate"),
         (("rollback", "BUNDLE", "--store", "fresh.db"), "expected an earlier version"),
@@ -106,7 +107,7 @@ def test_errors_are_one_line(
         np.save(tmp_path / "frames.npy", frames)
         acclimate("observe", tiny_bundle, "frames.npy", "--store", "fresh.db")
     filled = [str(tiny_bundle) if part == "BUNDLE" else part for part in arguments]
-    store = () if "--store" in filled or arguments[0] == "inspect" else ("--store", "some.db")
+    store = ("--store", "some.db") if arguments[0] == "observe" else ()
     found = acclimate(*filled, *store)
     assert found.code == 1
     assert found.output == ""
@@ -170,3 +171,18 @@ def test_help_imports_no_side(acclimate: Acclimate) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+def test_one_frame_in_an_array_file(acclimate: Acclimate, tiny_bundle: Path, tmp_path: Path, scenes: object) -> None:
+    """A `.npy` file may hold a single frame, without an axis for samples."""
+    np.save(tmp_path / "one.npy", scenes.frames(4, 5)[0][0])  # type: ignore[attr-defined]
+    found = acclimate("predict", tiny_bundle, "one.npy", "--json")
+    assert [row["frame"] for row in found.json()["predictions"]] == ["one.npy"]
+    assert acclimate("observe", tiny_bundle, "one.npy", "--store", "one.db", "--json").json()["stored"] == 1
+
+
+def test_new_classes_are_named(acclimate: Acclimate, tiny_bundle: Path, tmp_path: Path, scenes: object) -> None:
+    """A label that no class had is said, since it may be a slip."""
+    frames = scenes.frames(4, 5)[0]  # type: ignore[attr-defined]
+    np.savez(tmp_path / "typo.npz", x=frames, y=["moss", "mos", "bark", "bark"])
+    assert "new classes: mos\n" in acclimate("observe", tiny_bundle, "typo.npz", "--store", "typo.db").output

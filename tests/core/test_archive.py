@@ -155,3 +155,13 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         file.truncate(2**31)
     with pytest.raises(BundleFormatError, match="found 2,147,483,648 bytes"):
         Archive(tmp_path / "big.acc")
+
+
+def test_a_file_that_is_cut_short_while_it_is_open_is_damaged_not_deadly(tmp_path: Path) -> None:
+    """Where another program shortens the file in place, reading is our error: a mapped file would end the process."""
+    target = tmp_path / "open.acc"
+    write_archive(target, {"manifest.json": b"{}", "onnx/backbone.onnx": bytes(100_000)})
+    with Archive(target) as archive:
+        os.truncate(target, 50_000)
+        with pytest.raises(BundleIntegrityError, match=r"expected 'onnx/backbone.onnx' with CRC-32 .*, found"):
+            archive.read("onnx/backbone.onnx")

@@ -1,5 +1,6 @@
 """What comes from the application: frames and labels are taken as they are meant, or refused in words."""
 
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -111,9 +112,18 @@ def test_any_labels_are_names_or_refused(labels: Any, n: int) -> None:
 
 @given(st.lists(st.text("abc é漢", min_size=1).filter(str.strip), min_size=1))
 def test_names_pass_unchanged(names: list[str]) -> None:
-    """Printable names in lists, tuples and arrays come back as they are."""
+    """Printable names in lists, tuples and arrays come back, without blanks around them and in one spelling."""
+    expected = [unicodedata.normalize("NFC", name.strip()) for name in names]
     for given_names in (names, tuple(names), np.array(names)):
-        assert check_labels(given_names, len(names)) == names
+        assert check_labels(given_names, len(names)) == expected
+
+
+def test_slips_of_the_keyboard_make_no_new_class() -> None:
+    """Outer blanks go, and letters composed in two ways are one; labels without an order are refused."""
+    assert check_labels(["moss ", " moss", "cafe\u0301"], 3) == ["moss", "moss", "caf\u00e9"]
+    for unordered in ({"a", "b"}, frozenset("ab"), {"a": 1, "b": 2}):
+        with pytest.raises(LabelError, match=r"expected one label per sample \(2\), found .* Pass a list"):
+            check_labels(unordered, 2)  # type: ignore[arg-type]
 
 
 @given(st.integers(-(2**63), 2**63 - 1))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge import Learner
+from acclimate.errors import InputError
 
 Bits = Callable[[Learner, np.ndarray], bytes]
 
@@ -107,3 +108,14 @@ def test_without_a_store_nothing_is_written(
         learner.fit(*scenes.frames(80, 2, 1.0))
         assert learner.rollback() == 0
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [True, 0.0, "0", [0], 10**30, -1])
+def test_rollback_to_what_is_no_number_of_a_version(learner: Learner, scenes: ModuleType, number: object) -> None:
+    """Anything but a version's number is refused and changes nothing; an integer of numpy is one, and stays usable."""
+    learner.fit(*scenes.frames(40, 1, 1.0))
+    with pytest.raises(InputError, match=r"expected one of the versions \[0, 1\], found"):
+        learner.rollback(number)  # type: ignore[arg-type]
+    assert [version.number for version in learner.versions() if version.current] == [1]
+    assert learner.rollback(np.int64(0)) == 0  # type: ignore[arg-type]
+    assert [version.number for version in learner.versions() if version.current] == [0]

@@ -184,7 +184,7 @@ scenes = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(scenes)
 with Learner.open(sys.argv[1], sys.argv[2], threads=1) as learner:
     x, y = scenes.frames(100, 7, 1.0)
-    learner.observe(x, y, progress=lambda done, total: done == 80 and (print("half", flush=True), sys.stdin.read()))
+    learner.observe(x, y, progress=lambda done, total: done == 64 and (print("half", flush=True), sys.stdin.read()))
 """
 
 
