@@ -33,6 +33,8 @@ class OnnxEmbedder:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        # Else content that looks like ONNX Runtime's own format is read as that, which the scan does not know.
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         # ONNX Runtime's exceptions share no base class below Exception.

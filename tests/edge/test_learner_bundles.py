@@ -25,7 +25,8 @@ def test_a_bundle_without_a_head_learns_from_its_source(remake: Remake, scenes: 
         learner.observe(x[rows], y[rows])
         report = learner.adapt()
         assert report.applied
-        assert report.reason == "There was no head before."
+        assert report.reason == "There was no head before. No sample tells how well it knows moss here."
+        assert report.unjudged == ("moss",)
         assert np.isnan(report.before)
         assert learner.score(*scenes.frames(400, 98)) > 0.9
         assert learner.versions()[0].summary == "no head was shipped"
