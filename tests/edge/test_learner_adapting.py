@@ -68,14 +68,18 @@ def test_at_home_the_shipped_head_stays(learner: Learner, scenes: ModuleType, du
     assert bits(learner, x) == expected
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_random_labels_do_not_displace_a_good_head(learner: Learner, scenes: ModuleType, seed: int) -> None:
-    """Labels that mean nothing are never better beyond chance than a head that is right elsewhere."""
-    x, y = scenes.frames(60, seed)
-    learner.observe(x, np.random.default_rng(seed).permutation(y))
-    report = learner.adapt()
-    assert not report.applied
-    assert learner.score(*scenes.frames(200, 98)) > 0.95
+def test_random_labels_do_not_displace_a_good_head(tiny_bundle: Path, scenes: ModuleType) -> None:
+    """Labels that mean nothing pass for better by chance only: at 10 % each, 5 or more of 12 happen once in 230 runs."""
+    applied = 0
+    for seed in range(12):
+        x, y = scenes.frames(60, seed)
+        with Learner.open(tiny_bundle, threads=1) as learner:
+            learner.observe(x, np.random.default_rng(seed).permutation(y))
+            report = learner.adapt()
+            applied += report.applied
+            if not report.applied:
+                assert learner.score(*scenes.frames(200, 98)) > 0.95
+    assert applied <= 4
 
 
 def test_too_little_evidence_is_decided_by_the_application(learner: Learner, scenes: ModuleType) -> None:
