@@ -69,7 +69,7 @@ def test_at_home_the_shipped_head_stays(learner: Learner, scenes: ModuleType, du
 
 
 def test_random_labels_do_not_displace_a_good_head(tiny_bundle: Path, scenes: ModuleType) -> None:
-    """Labels that mean nothing pass for better by chance only: at 10 % each, 5 or more of 12 happen once in 230 runs."""
+    """Labels that mean nothing pass for better by chance only: at 10 % each, 5 of 12 happen once in 230 runs."""
     applied = 0
     for seed in range(12):
         x, y = scenes.frames(60, seed)
