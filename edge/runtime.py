@@ -112,6 +112,13 @@ def load_backbone(
     return LiteRTEmbedder(content, spec, width, threads, module)
 
 
+def embedding_failed(description: str, frames: NDArray[np.generic], error: Exception) -> BackendError:
+    """Return the error for a runtime that loaded a backbone and cannot run it."""
+    return BackendError(
+        f"{description} failed on {frames.shape} {frames.dtype}: {str(error)[:300]} Convert the model again."
+    )
+
+
 def check_latents(latents: NDArray[np.generic], n: int, width: int, who: str) -> Float32:
     """Check what a backbone gave.
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import BackendError
 from ..manifest import InputSpec
-from .runtime import Float32, check_latents
+from .runtime import Float32, check_latents, embedding_failed
 from .tflite_scan import refuse_unsound_model
 
 
@@ -68,10 +68,7 @@ class LiteRTEmbedder:
                 self._interpreter.invoke()
                 latents = self._interpreter.get_tensor(self._output)
         except Exception as error:
-            raise BackendError(
-                f"{self.description} failed on {frames.shape} {frames.dtype}: {str(error)[:300]} "
-                f"Convert the model again."
-            ) from error
+            raise embedding_failed(self.description, frames, error) from error
         return check_latents(latents, len(frames), self._width, self.description)
 
 

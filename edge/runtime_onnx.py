@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from ..errors import BackendError
 from ..manifest import InputSpec
 from .onnx_scan import refuse_external_data
-from .runtime import Float32, check_latents
+from .runtime import Float32, check_latents, embedding_failed
 
 _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
 
@@ -65,8 +65,5 @@ class OnnxEmbedder:
         try:
             (latents,) = self._session.run([self._output], {self._input: frames})
         except Exception as error:
-            raise BackendError(
-                f"{self.description} failed on {frames.shape} {frames.dtype}: {str(error)[:300]} "
-                f"Convert the model again."
-            ) from error
+            raise embedding_failed(self.description, frames, error) from error
         return check_latents(latents, len(frames), self._width, self.description)

@@ -14,6 +14,9 @@ from hypothesis import HealthCheck, settings
 from acclimate.bundle import Bundle, VariantContent, write_bundle
 from acclimate.edge import Learner
 from acclimate.edge.heads import Problem, SourceTerm, Weights
+from acclimate.edge.store import Store
+
+from .stores import CLASSES, WIDTH, Opener
 
 # A busy machine is slow, and that is no failure.
 settings.register_profile("edge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -148,3 +151,25 @@ def bits() -> Callable[[Learner, np.ndarray], bytes]:
 def one_thread() -> dict[str, str]:
     """Return an environment in which subprocesses leave the other cores alone."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return where a store may be made."""
+    return tmp_path / "device.db"
+
+
+@pytest.fixture
+def opened(path: Path) -> Iterator[Opener]:
+    """Return a function that opens stores; they are closed at the end."""
+    stores: list[Store] = []
+
+    def make(
+        variant: str = "f" * 64, width: int = WIDTH, classes: tuple[str, ...] = CLASSES, at: Path | None = path
+    ) -> Store:
+        stores.append(Store(at, variant, width, classes, timeout=0.2))
+        return stores[-1]
+
+    yield make
+    for store in stores:
+        store.close()

@@ -2,13 +2,11 @@
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from acclimate.edge.store import Store
 from acclimate.errors import (
     DuplicateSampleError,
     InputError,
@@ -16,50 +14,7 @@ from acclimate.errors import (
     StoreError,
 )
 
-WIDTH = 6
-CLASSES = ("bark", "moss")
-Opener = Callable[..., Store]
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Return where a store may be made."""
-    return tmp_path / "device.db"
-
-
-@pytest.fixture
-def opened(path: Path) -> Iterator[Opener]:
-    """Return a function that opens stores; they are closed at the end."""
-    stores: list[Store] = []
-
-    def make(
-        variant: str = "f" * 64, width: int = WIDTH, classes: tuple[str, ...] = CLASSES, at: Path | None = path
-    ) -> Store:
-        stores.append(Store(at, variant, width, classes, timeout=0.2))
-        return stores[-1]
-
-    yield make
-    for store in stores:
-        store.close()
-
-
-def fill(store: Store, n: int = 10, seed: int = 0) -> np.ndarray:
-    """Add samples, every third without a label, and return their codes."""
-    rng = np.random.default_rng(seed)
-    codes = rng.integers(0, 256, (n, WIDTH)).astype(np.uint8)
-    classes = [None if i % 3 == 2 else i % 3 for i in range(n)]
-    digests = [store.digest(codes[i] + np.float32(seed)) for i in range(n)]
-    store.add(codes, classes, digests, [f"photo {seed}-{i}" for i in range(n)], [None] * n)
-    return codes
-
-
-def content(path: Path) -> list[str]:
-    """Return every row of a database, through a connection of its own."""
-    connection = sqlite3.connect(path)
-    try:
-        return list(connection.iterdump())
-    finally:
-        connection.close()
+from .stores import WIDTH, Opener, content, fill
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
