@@ -23,7 +23,7 @@ SIGNATURE = "signature"
 _FILES = ("backbone", "latent.safetensors", "head.safetensors", "source.safetensors", "conformance.safetensors")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearLayer:
     """Weights of a linear head on latents: ``logits = latents @ weight.T + bias``.
 
@@ -36,7 +36,7 @@ class LinearLayer:
     bias: Float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Conformance:
     """Inputs with the latents that they must give.
 
@@ -49,7 +49,7 @@ class Conformance:
     latent: Float32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VariantContent:
     """Everything of one variant, for `write_bundle`.
 

@@ -10,7 +10,7 @@ Float32 = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LatentCode:
     """Affine 8-bit quantization of a latent, one scale and offset per dimension.
 

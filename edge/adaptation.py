@@ -21,7 +21,7 @@ from .store import StoredSamples
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Shipped:
     """What the bundle brings along.
 
@@ -38,7 +38,7 @@ class Shipped:
     source: SourceStatistics | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
     """A fitted head that is not in use yet.
 
@@ -121,7 +121,7 @@ def balanced_accuracy(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> flo
     return float(np.mean([np.mean(predicted[y == label] == label) for label in present]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Fixed:
     """A head that offers one setting only."""
 

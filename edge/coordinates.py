@@ -16,7 +16,7 @@ LEAST_SPREAD = 1.0
 WIDEST_ROTATION = 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Coordinates:
     """``x = ((code - centre) / spread) @ basis``, an affine map of latent codes.
 

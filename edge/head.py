@@ -17,7 +17,7 @@ _NOTHING = np.empty(0, np.int64)
 _ADVICE = "Restore the store from a copy, or start a new one."
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearHead:
     """A linear classifier on latents. Immutable, so that a reader never sees half of a change.
 

@@ -34,7 +34,7 @@ class Trial:
     temperature: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Selection:
     """The outcome of cross-validation.
 

@@ -25,7 +25,7 @@ FULL_WIDTH = 512
 RANK = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Statistics:
     """Exact statistics of labelled codes.
 
@@ -85,7 +85,7 @@ class Statistics:
         return (result + result.T) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceStatistics:
     """What the device knows of the source domain, in units of latent codes.
 

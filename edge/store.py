@@ -33,7 +33,7 @@ _DUPLICATE = (
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StoredSamples:
     """Labelled samples of a store, in the order of their ids.
 

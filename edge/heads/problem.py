@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
-Prior = Literal["none", "shipped"]
+Prior = Literal["none", "shipped", "ewc"]
 # Logit of a class that the training samples say nothing of: it is never predicted.
 ABSENT = -1e9
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SourceTerm:
     """The source statistics in the coordinates of a problem.
 
@@ -27,7 +27,7 @@ class SourceTerm:
     scatter: Float64
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Weights:
     """A linear head in the coordinates of a problem: ``logits = x @ weight.T + bias``.
 
@@ -45,7 +45,7 @@ class Weights:
         return result
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """Labelled samples and what may help to classify more like them.
 
@@ -55,6 +55,10 @@ class Problem:
         k: Number of classes.
         source: Source statistics, or None.
         prior: The shipped head, or None; rows of classes that it does not have are 0 with bias `ABSENT`.
+        weight: ``(n,)`` weights of the samples, above 0; None for equal ones. They come on top of the balance between
+            classes: a class counts as much as its mean weight says.
+        fisher: ``(k, m + 1)`` diagonal of the shipped head's Fisher information, the bias last, or None; 0 for classes
+            that it does not have.
     """
 
     x: Float64
@@ -62,10 +66,13 @@ class Problem:
     k: int
     source: SourceTerm | None = None
     prior: Weights | None = None
+    weight: Float64 | None = None
+    fisher: Float64 | None = None
 
     def subset(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> "Problem":
         """Return the problem with only some of the samples."""
-        return replace(self, x=self.x[rows], y=self.y[rows])
+        weight = None if self.weight is None else self.weight[rows]
+        return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
 
     @property
     def counts(self) -> Float64:

@@ -13,7 +13,7 @@ MAX_NEWTON, MAX_CG = 60, 80
 TOLERANCE, DRAFT = 1e-6, 1e-3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Objective:
     """``sum_i w_i crossentropy_i + alpha / 2 |weight - prior|^2``, with sample weights that add up to 1.
 
