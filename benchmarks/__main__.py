@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "heads", "job_j", "pytorch")
+NAMES = ("startup", "heads", "coral", "job_j", "pytorch", "guard", "unknown", "labels", "regression")
 
 folder = Path("build/bench")
 folder.mkdir(parents=True, exist_ok=True)

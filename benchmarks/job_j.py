@@ -4,8 +4,6 @@ EfficientNet-Lite0, int8, all taps, 224 x 224. Both sides include the start of t
 at its best batch size and number of threads.
 """
 
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +14,7 @@ from acclimate import Bundle
 
 from .harness import Row, alternate, finish
 from .lite0 import bundle, images
+from .process import run_python
 
 SAMPLES = 200
 BATCHES, THREADS = (1, 4, 8, 16, 32), (1, 2)
@@ -33,14 +32,13 @@ def main() -> None:
 
         def bare(batch: int, threads: int) -> Callable[[], None]:
             command = ["benchmarks/bare.py", str(model), str(data), str(batch), str(threads)]
-            return lambda: peaks["bare"].append(_run(command))
+            return lambda: peaks["bare"].append(run_python(command))
 
         def ours() -> None:
             for old in Path(folder).glob("job.db*"):
                 old.unlink()
-            peaks["ours"].append(
-                _run(["benchmarks/job_j_device.py", str(path), str(Path(folder, "job.db")), str(data)])
-            )
+            command = ["benchmarks/job_j_device.py", str(path), str(Path(folder, "job.db")), str(data)]
+            peaks["ours"].append(run_python(command))
 
         tried = alternate({f"{b} {t}": bare(b, t) for b in BATCHES for t in THREADS}, 2)
         best = min(tried, key=lambda name: tried[name].wall)
@@ -54,11 +52,6 @@ def main() -> None:
         Row("peak memory", float(np.median(peaks["ours"])), "MB", float(np.median(peaks["bare"])), "peak_memory"),
     ]
     finish("job_j", rows, ["onnxruntime"])
-
-
-def _run(command: list[str]) -> float:
-    done = subprocess.run([sys.executable, *command], check=True, capture_output=True, text=True)
-    return float(done.stdout)
 
 
 if __name__ == "__main__":

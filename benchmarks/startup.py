@@ -1,17 +1,20 @@
-"""What Acclimate costs on top of numpy and the runtime: importing it, and predicting with it."""
+"""What Acclimate costs on top of numpy and the runtime: importing it, opening a bundle, and predicting with it."""
 
-import subprocess
-import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 from acclimate import Bundle
+from acclimate.bundle import LinearLayer, VariantContent, write_bundle
 from acclimate.edge import Learner
-from acclimate.edge.runtime import load_backbone
+from acclimate.edge.runtime import usable_cores
 
 from .harness import Cost, Row, alternate, finish
 from .lite0 import bundle, images
+from .process import run_python
 
+CLASSES = 10
 _BARE = "import numpy, onnxruntime"
 _OURS = "import numpy, onnxruntime, acclimate.edge"
 _PEAK = "; print(int(open('/proc/self/status').read().partition('VmRSS:')[2].split()[0]) * 1024 / 1e6)"
@@ -19,37 +22,87 @@ _PEAK = "; print(int(open('/proc/self/status').read().partition('VmRSS:')[2].spl
 
 def main() -> None:
     """Measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [*_imports(), *_cold_starts(Path(folder)), *_predictions()]
+    finish("startup", rows, ["onnxruntime"])
+
+
+def _imports() -> list[Row]:
     memory: dict[str, list[float]] = {"bare": [], "ours": []}
 
     def start(name: str, code: str) -> None:
-        done = subprocess.run([sys.executable, "-c", code + _PEAK], check=True, capture_output=True, text=True)
-        memory[name].append(float(done.stdout))
+        memory[name].append(run_python(["-c", code + _PEAK]))
 
     cost = alternate({"bare": lambda: start("bare", _BARE), "ours": lambda: start("ours", _OURS)}, 15)
-    rows = [
+    return [
         Row("import acclimate.edge, numpy and onnxruntime", cost["ours"].wall, "s", cost["bare"].wall, note=_cpu(cost)),
         Row("memory after import", float(np.median(memory["ours"])), "MB", float(np.median(memory["bare"]))),
     ]
+
+
+def _cold_starts(folder: Path) -> list[Row]:
+    """Compare a process that opens a bundle and predicts one frame with one that loads and runs the bare backbone."""
+    model, frame, store, headed = (folder / name for name in ("bare.onnx", "frame.npy", "store.db", "headed.acc"))
     with Bundle(bundle()) as opened:
-        manifest = opened.manifest
-        content = opened.backbone("onnx")
-    frame = images(1)
+        model.write_bytes(opened.backbone("onnx"))
+    np.save(frame, images(1))
+    with Learner.open(bundle(), store, runtime="onnx") as learner:
+        learner.fit(images(2 * CLASSES), [i % CLASSES for i in range(2 * CLASSES)])
+    _with_head(headed)
+    ours = ["benchmarks/cold_device.py"]
+    cost = alternate(
+        {
+            "bare": lambda: run_python(["benchmarks/bare.py", str(model), str(frame), "1", str(usable_cores())]),
+            "ours": lambda: run_python([*ours, str(bundle()), str(frame), str(store)]),
+            "shipped": lambda: run_python([*ours, str(headed), str(frame)]),
+        },
+        15,
+    )
+    told = {"ours": "with its store", "shipped": "shipped head, no store"}
+    return [
+        Row(
+            f"cold start to the first prediction, {what}",
+            cost[name].wall,
+            "s",
+            cost["bare"].wall,
+            "cold_start",
+            _cpu({"ours": cost[name], "bare": cost["bare"]}),
+        )
+        for name, what in told.items()
+    ]
+
+
+def _with_head(path: Path) -> None:
+    """Write the bundle with a head of random weights."""
+    with Bundle(bundle()) as opened:
+        manifest, variant = opened.manifest, opened.variant("onnx")
+        weight = np.random.default_rng(0).normal(size=(CLASSES, manifest.width)).astype(np.float32)
+        content = VariantContent(
+            "onnx",
+            variant.quantized,
+            opened.backbone("onnx"),
+            opened.code("onnx"),
+            opened.conformance("onnx"),
+            variant.tolerance,
+            head=LinearLayer(weight, np.zeros(CLASSES, np.float32)),
+        )
+    names = [f"class {i}" for i in range(CLASSES)]
+    write_bundle(path, classes=names, input=manifest.input, cut=manifest.cut, taps=manifest.taps, variants=[content])
+
+
+def _predictions() -> list[Row]:
+    rows, frame = [], images(1)
     for threads in (1, 2):
-        bare = load_backbone(content, "onnx", manifest.input, manifest.width, threads)._session  # type: ignore[attr-defined]
         with Learner.open(bundle(), runtime="onnx", threads=threads) as learner:
-            learner.fit(images(20), [i % 10 for i in range(20)])
+            learner.fit(images(20), [i % CLASSES for i in range(20)])
+            # The learner's own session: a second one would have other memory, and the two would push each other out of
+            # the caches.
+            bare = learner._session.embedder._session  # type: ignore[attr-defined]
             works = {"ours": lambda: learner.predict(frame), "bare": lambda: bare.run(None, {"input": frame})}  # noqa: B023
             cost = alternate(works, 300)
-        rows.append(
-            Row(
-                f"predict, batch 1, {threads} thread(s)",
-                cost["ours"].wall * 1e3,
-                "ms",
-                cost["bare"].wall * 1e3,
-                note=_cpu(cost),
-            )
-        )
-    finish("startup", rows, ["onnxruntime"])
+        wall = cost["ours"].wall * 1e3, cost["bare"].wall * 1e3
+        rows.append(Row(f"predict, batch 1, {threads} thread(s)", wall[0], "ms", wall[1], "predict", _cpu(cost)))
+    return rows
 
 
 def _cpu(cost: dict[str, Cost]) -> str:

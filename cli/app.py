@@ -8,7 +8,8 @@ import typer
 
 from .. import __version__
 from ..errors import AcclimateError
-from . import device
+from . import classes, device, life, signing, updates
+from .adapt import adapt
 from .console import fail
 from .convert import convert
 from .demo import demo
@@ -27,12 +28,22 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("convert")(convert)
+app.command("keygen")(signing.keygen)
+app.command("sign")(signing.sign)
 app.command("inspect")(device.inspect)
 app.command("predict")(device.predict)
 app.command("observe")(device.observe)
-app.command("adapt")(device.adapt)
+app.command("adapt")(adapt)
 app.command("versions")(device.versions)
 app.command("rollback")(device.rollback)
+app.command("label")(life.label)
+app.command("forget")(life.forget)
+app.command("suggest")(life.suggest)
+app.command("suspects")(life.suspects)
+app.command("estimate")(life.estimate)
+app.command("export")(life.export)
+app.add_typer(classes.app)
+app.add_typer(updates.app)
 
 
 def _version(wanted: bool) -> None:

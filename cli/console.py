@@ -11,12 +11,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Report = Callable[[int, int], None]
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-output = Console(highlight=False, soft_wrap=True)
+# Names of classes, keys and files stand as they are, whatever they hold.
+output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, one document, keys in the given order."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_row(*cells: object) -> None:
+    """Print cells with tabs between them, for `cut` and `awk`; rich would make blanks of the tabs."""
+    sys.stdout.write("\t".join(map(str, cells)) + "\n")
 
 
 def fail(message: str, code: int) -> NoReturn:
@@ -57,3 +63,16 @@ def size(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.1f} GB"
+
+
+def many(count: int, noun: str) -> str:
+    """Return a number and what it counts: "1 sample", "2 samples"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def say(plain: Any, text: str, *, json: bool) -> None:
+    """Print an outcome: as JSON, or as a line for people."""
+    if json:
+        print_json(plain)
+    else:
+        output.print(text)

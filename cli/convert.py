@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ..errors import CutError, InputError
 from .console import output, print_json, progress, size
-from .frames import read_frames
+from .frames import read_frames, read_values
 
 
 def convert(
@@ -26,6 +26,12 @@ def convert(
     out: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
     classes: Annotated[
         str | None, typer.Option("--classes", help="Names in the order of the outputs, with commas between.")
+    ] = None,
+    task: Annotated[
+        str, typer.Option("--task", help="classification, or regression: then y of an .npz holds numbers.")
+    ] = "classification",
+    targets: Annotated[
+        str | None, typer.Option("--targets", help="For regression, names of the values, with commas between.")
     ] = None,
     head: Annotated[str, typer.Option("--head", help="keep the model's, fit one on the data, or none.")] = "keep",
     taps: Annotated[str, typer.Option("--taps", help="all, last, or module names with commas between.")] = "all",
@@ -45,21 +51,25 @@ def convert(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Split, quantize and export a torch model into a bundle."""
+    if task not in ("classification", "regression"):
+        raise typer.BadParameter("expected classification or regression", param_hint="--task")
     if head not in ("keep", "fit", "none"):
         raise typer.BadParameter("expected keep, fit or none", param_hint="--head")
     centre, spread, target = _numbers(mean, "--mean"), _numbers(std, "--std"), _size(resize)
     # torch is heavy: nothing of it is imported before the arguments are known to be good.
     from .. import converters
 
-    frames, labels, _ = read_frames(data)
+    frames, labels = read_values(data) if task == "regression" else read_frames(data)[:2]
     model = _load(source)
-    names = None if classes is None else [name.strip() for name in classes.split(",")]
+    names, values = _names(classes), _names(targets)
     with progress("converting") as bar:
         report = converters.convert(
             model,
             frames,
             out=out,
             classes=names,
+            task=task,  # type: ignore[arg-type]  # checked above
+            targets=values,
             source=None if labels is None else (frames, labels),
             head=None if head == "none" else head,  # type: ignore[arg-type]  # checked above
             taps=taps if taps in ("all", "last") else taps.split(","),
@@ -76,18 +86,17 @@ def convert(
     if json:
         print_json(report.to_dict())
         return
+    outputs, score = ("targets", "R^2 on the data") if task == "regression" else ("classes", "accuracy on the data")
     output.print(
-        f"{report.path.name}: {size(report.size)}, {len(report.classes)} classes, {report.width} dimensions from "
+        f"{report.path.name}: {size(report.size)}, {len(report.classes)} {outputs}, {report.width} dimensions from "
         f"{len(report.taps)} taps, {report.seconds:.0f} s",
         markup=False,
     )
-    table = Table(
-        "runtime", "type", "size", "cosine with the original", "accuracy on the data", box=None, padding=(0, 2)
-    )
+    table = Table("runtime", "type", "size", "cosine with the original", score, box=None, padding=(0, 2))
     for variant in report.variants:
-        score = "" if variant.source_accuracy is None else f"{variant.source_accuracy:.3f}"
+        figure = "" if variant.source_accuracy is None else f"{variant.source_accuracy:.3f}"
         kind = "int8" if variant.quantized else "float32"
-        table.add_row(variant.runtime, kind, size(variant.size), f"{variant.parity.whole.cosine:.4f}", score)
+        table.add_row(variant.runtime, kind, size(variant.size), f"{variant.parity.whole.cosine:.4f}", figure)
     output.print(table)
 
 
@@ -129,6 +138,10 @@ def _module(where: str) -> Any:
     sys.modules[path.stem] = module
     spec.loader.exec_module(module)
     return module
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def _numbers(text: str, option: str) -> list[float] | float:

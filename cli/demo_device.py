@@ -92,7 +92,7 @@ def main(path: Path) -> None:
                 )
                 print(json.dumps({"progress": [len(rows), len(splits) * len(budgets)]}), flush=True)
             if last:
-                classes = learner.classes
+                classes = tuple(learner.classes)
                 confusions = {
                     "before": _confusion(truth.tolist(), before.tolist(), classes),
                     "after": _confusion(truth.tolist(), after.tolist(), classes),

@@ -1,4 +1,4 @@
-"""The commands of the device side: inspect, predict, observe, adapt, versions, rollback."""
+"""The commands of the device side that stand on their own: inspect, predict, observe, versions, rollback."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,43 +6,37 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from ..errors import InputError
-from .console import output, print_json, progress, size
+from .console import many, output, print_json, print_row, progress, say, size
 from .frames import read_frames
+from .opening import BundlePath, Json, RuntimeName, StorePath, Threads, open_learner, store_of, stored_learner
+from .signing import Trust, describe_signer, signer
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..edge import Learner
     from ..manifest import Variant
 
-EXIT_NOT_APPLIED = 3
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle, a .acc file.")]
 DataPath = Annotated[
     Path, typer.Argument(metavar="DATA", help=".npy, .npz (x, y), an image, or a folder of images, one per class.")
 ]
-StorePath = Annotated[
-    Path | None, typer.Option("--store", help="The local store. By default the bundle's name with .db.", metavar="FILE")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-RuntimeName = Annotated[str, typer.Option("--runtime", help="onnx, tflite or auto.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads of the runtime. By default every core.")]
 
 
-def inspect(bundle: BundlePath, json: Json = False) -> None:
-    """Show what is in a bundle, and check every hash."""
+def inspect(bundle: BundlePath, trust: Trust = None, json: Json = False) -> None:
+    """Show what is in a bundle, and check every hash and the signature."""
     from ..bundle import Bundle
 
     with Bundle(bundle) as opened:
         opened.verify()
         manifest, sizes = opened.manifest, opened.sizes
+        key, checked = signer(opened, trust)
     if json:
         print_json(
             {
                 "file": str(bundle),
                 "bytes": bundle.stat().st_size,
                 "verified": True,
+                "signature": None if key is None else {"key": key, "checked": checked, "trusted": bool(trust)},
                 "task": manifest.task,
                 "classes": list(manifest.classes),
                 "input": {"shape": list(manifest.input.shape), "dtype": manifest.input.dtype},
@@ -63,9 +57,11 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
     classes = ", ".join(manifest.classes[:12]) + (", ..." if len(manifest.classes) > 12 else "")
     shape = " x ".join(f"{n} {axis}" for n, axis in zip(manifest.input.shape, manifest.input.axes, strict=True))
     low, high = manifest.input.range
+    counted = f"{len(manifest.classes)} {'targets' if manifest.task == 'regression' else 'classes'}"
     for name, value in (
         ("bundle", f"{bundle.name}, {size(bundle.stat().st_size)}, every hash is right"),
-        ("task", f"{manifest.task}, {len(manifest.classes)} classes: {classes}"),
+        ("signature", describe_signer(key, checked, trust)),
+        ("task", f"{manifest.task}, {counted}: {classes or 'defined on the device'}"),
         ("input", f"{shape}, {manifest.input.dtype} from {low:g} to {high:g}"),
         ("cut", manifest.cut),
         ("latent", f"{manifest.width} dimensions: " + ", ".join(f"{t.name} {t.width}" for t in manifest.taps)),
@@ -74,7 +70,7 @@ def inspect(bundle: BundlePath, json: Json = False) -> None:
         *manifest.provenance.items(),
     ):
         facts.add_row(name, value)
-    output.print(facts, markup=False)
+    output.print(facts)
     members = Table("member", "size", box=None, padding=(0, 2))
     members.columns[1].justify = "right"
     for name, count in sizes.items():
@@ -86,33 +82,34 @@ def predict(
     bundle: BundlePath,
     data: DataPath,
     store: StorePath = None,
+    trust: Trust = None,
     runtime: RuntimeName = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Classify frames with the head in use."""
+    """Classify frames with the head in use; those unlike every class are marked unknown."""
     # Predicting needs no store: without one the shipped head is used, and no file is made.
-    path = store if store is not None else _beside(bundle)
-    if store is not None:
-        _existing(store)
-    with _open(bundle, path if path.exists() else None, runtime, threads) as learner:
+    path = store_of(bundle, store, must=store is not None)
+    with open_learner(bundle, path if path.exists() else None, runtime, threads, trusted=trust) as learner:
         frames, labels, names = _read(data, bundle)
         found = learner.predict(frames)
     accuracy = None
     if labels is not None:
         accuracy = sum(a == b for a, b in zip(found.labels, labels, strict=True)) / len(labels)
     rows = [
-        (name, str(label), float(p.max()))
-        for name, label, p in zip(names, found.labels, found.probabilities, strict=True)
+        (name, str(label), float(p.max()), bool(unknown))
+        for name, label, p, unknown in zip(names, found.labels, found.probabilities, found.unknown, strict=True)
     ]
     if json:
-        predictions = [{"frame": name, "label": label, "probability": p} for name, label, p in rows]
-        print_json({"predictions": predictions, "accuracy": accuracy})
+        keys = ("frame", "label", "probability", "unknown")
+        print_json({"predictions": [dict(zip(keys, row, strict=True)) for row in rows], "accuracy": accuracy})
         return
-    for name, label, p in rows:
-        output.print(f"{name}\t{label}\t{p:.3f}", markup=False)
+    for name, label, p, unknown in rows:
+        print_row(name, label, f"{p:.3f}", *(["unknown"] if unknown else []))
+    if found.unknown.any():
+        output.print(f"{found.unknown.sum()} of {many(len(rows), 'frame')} unlike every class")
     if accuracy is not None:
-        output.print(f"accuracy {accuracy:.4f} on {len(rows)} labelled frames")
+        output.print(f"accuracy {accuracy:.4f} on {many(len(rows), 'labelled frame')}")
 
 
 def observe(
@@ -124,14 +121,20 @@ def observe(
     ] = None,
     new_classes: Annotated[str, typer.Option("--new-classes", help="add or refuse.")] = "add",
     skip: Annotated[bool, typer.Option("--skip-duplicates", help="Skip frames that are stored already.")] = False,
+    max_bytes: Annotated[
+        int | None,
+        typer.Option("--max-bytes", min=1, help="Bound on the store, kept from then on: samples give way at random."),
+    ] = None,
+    trust: Trust = None,
     runtime: RuntimeName = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Run the backbone once on each frame and store the latents, with labels where the data has them."""
-    with _open(bundle, store or _beside(bundle), runtime, threads, new_classes) as learner:
+    path = store_of(bundle, store, must=False)
+    with open_learner(bundle, path, runtime, threads, new_classes, trust, max_bytes) as learner:
         frames, labels, names = _read(data, bundle)
-        before = learner.classes
+        before = tuple(learner.classes)
         with progress("observing") as report:
             ids = learner.observe(
                 frames,
@@ -146,91 +149,49 @@ def observe(
     if json:
         print_json({"ids": ids.tolist(), "stored": total, "labelled": labelled, "new_classes": new})
         return
-    output.print(f"observed {len(ids)} frames; the store holds {total} samples, {labelled} of them labelled")
+    kept = ids[ids >= 0]
+    output.print(
+        f"observed {many(len(ids), 'frame')}{_span(kept)}; the store holds {many(total, 'sample')}, "
+        f"{labelled} of them labelled"
+    )
+    if len(kept) < len(ids):
+        output.print(f"{many(len(ids) - len(kept), 'frame')} had to give way at once: the store is full")
     if new:
-        output.print(f"new classes: {', '.join(new)}", markup=False)
+        output.print(f"new classes: {', '.join(new)}")
 
 
-def adapt(
-    bundle: BundlePath,
-    store: StorePath = None,
-    on_insufficient: Annotated[
-        str | None,
-        typer.Option(
-            help="With too few samples to tell: keep the head in use, or apply the candidate. By default a shipped "
-            "head is kept, and one that was adapted here is refreshed."
-        ),
-    ] = None,
-    runtime: RuntimeName = "auto",
-    json: Json = False,
+def versions(
+    bundle: BundlePath, store: StorePath = None, trust: Trust = None, runtime: RuntimeName = "auto", json: Json = False
 ) -> None:
-    """Choose and fit a head on the stored samples, and use it if it is no worse."""
-    if on_insufficient not in ("keep", "apply", None):
-        raise typer.BadParameter("expected keep or apply", param_hint="--on-insufficient")
-    with _open(bundle, _existing(store or _beside(bundle)), runtime, 1) as learner, progress("adapting") as bar:
-        report = learner.adapt(on_insufficient=on_insufficient, progress=bar)  # type: ignore[arg-type]
-    if json:
-        print_json(report.to_dict())
-    else:
-        output.print(str(report), markup=False)
-        table = Table("head", "regularisation", "source weight", "prior", "accuracy", "loss", box=None, padding=(0, 2))
-        for trial in report.trials[:5]:
-            s = trial.setting
-            figures = (
-                f"{s.regularisation:g}",
-                f"{s.source_weight:g}",
-                s.prior,
-                f"{trial.accuracy:.3f}",
-                f"{trial.loss:.3f}",
-            )
-            table.add_row(s.head, *figures)
-        output.print(table)
-        output.print(f"version {report.version} is in use; {report.seconds:.2f} s")
-    if not report.applied:
-        raise typer.Exit(EXIT_NOT_APPLIED)
-
-
-def versions(bundle: BundlePath, store: StorePath = None, runtime: RuntimeName = "auto", json: Json = False) -> None:
     """List the versions of the head; the one in use is marked."""
-    with _open(bundle, _existing(store or _beside(bundle)), runtime, 1) as learner:
+    with stored_learner(bundle, store, runtime, trust) as learner:
         history = learner.versions()
     if json:
         print_json([{"number": v.number, "current": v.current, "time": v.time, "summary": v.summary} for v in history])
         return
     for version in history:
-        output.print(f"{'*' if version.current else ' '} {version.number}\t{version.summary}", markup=False)
+        output.print(f"{'*' if version.current else ' '} {version.number}\t{version.summary}")
 
 
 def rollback(
     bundle: BundlePath,
     number: Annotated[int | None, typer.Argument(metavar="[VERSION]", help="By default the one before.")] = None,
     store: StorePath = None,
+    trust: Trust = None,
     runtime: RuntimeName = "auto",
     json: Json = False,
 ) -> None:
     """Use an earlier version of the head again; 0 is the shipped one."""
-    with _open(bundle, _existing(store or _beside(bundle)), runtime, 1) as learner:
+    with stored_learner(bundle, store, runtime, trust) as learner:
         now = learner.rollback(number)
-    if json:
-        print_json({"version": now})
-        return
-    output.print(f"version {now} is in use")
+    say({"version": now}, f"version {now} is in use", json=json)
 
 
-def _open(bundle: Path, store: Path | None, runtime: str, threads: int | None, new_classes: str = "add") -> "Learner":
-    from ..edge import Learner
-
-    if runtime not in ("auto", "onnx", "tflite"):
-        raise typer.BadParameter("expected auto, onnx or tflite", param_hint="--runtime")
-    if new_classes not in ("add", "refuse"):
-        raise typer.BadParameter("expected add or refuse", param_hint="--new-classes")
-    return Learner.open(
-        bundle,
-        store,
-        runtime=runtime,  # type: ignore[arg-type]  # checked above
-        threads=threads,
-        new_classes=new_classes,  # type: ignore[arg-type]
-    )
+def _span(ids: "NDArray[np.int64]") -> str:
+    """Say which ids samples have got, where these follow one another."""
+    if not len(ids) or ids[-1] - ids[0] != len(ids) - 1:
+        return ""
+    return f" as {ids[0]}" if len(ids) == 1 else f" as {ids[0]} to {ids[-1]}"
 
 
 def _read(data: Path, bundle: Path) -> tuple["NDArray[np.generic]", list[str] | None, list[str]]:
@@ -241,16 +202,6 @@ def _read(data: Path, bundle: Path) -> tuple["NDArray[np.generic]", list[str] | 
         spec = opened.manifest.input
     frames, labels, names = read_frames(data, spec.shape[-1] if spec.axes[-1] == "channel" else None)
     return (frames[None], labels, [data.name]) if frames.shape == spec.shape else (frames, labels, names)
-
-
-def _beside(bundle: Path) -> Path:
-    return bundle.with_suffix(".db")
-
-
-def _existing(store: Path) -> Path:
-    if not store.is_file():
-        raise InputError(f"expected a store at {store}, found none. Observe samples first, or name it with --store.")
-    return store
 
 
 def _variant(variant: "Variant") -> str:

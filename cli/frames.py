@@ -3,6 +3,7 @@
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,29 @@ def read_frames(path: Path, channels: int | None = None) -> tuple[NDArray[np.gen
     return _images(files, channels), None, [file.name for file in files]
 
 
+def read_values(path: Path) -> tuple[NDArray[np.generic], NDArray[np.floating] | None]:
+    """Read frames and the numbers that they are labelled with.
+
+    Args:
+        path: A `.npy` file (frames), or a `.npz` file (`x` with frames and, optionally, `y` with ``(n,)`` or ``(n, t)``
+            numbers).
+
+    Returns:
+        Frames ``(n, ...)``, and the numbers or None.
+
+    Raises:
+        InputError: If there is nothing to read, or if it cannot be read.
+    """
+    if not path.is_file() or path.suffix.lower() not in (".npy", ".npz"):
+        raise InputError(f"expected a .npy or .npz file for regression, found {path}. Write x and y with numpy.savez.")
+    frames, values = _load(path)
+    if values is not None and (values.dtype.kind not in "iuf" or values.shape[:1] != (len(frames),)):
+        raise InputError(
+            f"{path.name}: expected 'y' with numbers for {len(frames)} frames, found {values.dtype} {values.shape}."
+        )
+    return frames, None if values is None else values.astype(np.float64)
+
+
 def _in(folder: Path) -> list[Path]:
     return sorted(file for file in folder.iterdir() if file.suffix.lower() in IMAGES)
 
@@ -57,7 +81,7 @@ def _under(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
-def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
+def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[Any] | None]:
     try:
         loaded = np.load(path, allow_pickle=False)
         if path.suffix.lower() == ".npy":
@@ -66,7 +90,7 @@ def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
             if "x" not in loaded:
                 raise InputError(f"{path.name}: expected an array 'x' with frames, found {sorted(loaded)}.")
             frames = _batch(loaded["x"], path)
-            labels = loaded.get("y")
+            return frames, loaded.get("y")
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         if isinstance(error, InputError):
             raise
@@ -75,6 +99,10 @@ def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
             f"{path.name}: expected a NumPy file without pickled objects, found that it is none, or damaged "
             f"({type(error).__name__}). Write it with numpy.save or numpy.savez from plain arrays."
         ) from error
+
+
+def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
+    frames, labels = _load(path)
     if labels is None:
         return frames, None
     if labels.shape != (len(frames),):

@@ -19,7 +19,8 @@ class VariantReport:
         float_convolutions: How many of the first convolutions stayed in float.
         float_parity: The float export against the original.
         parity: The shipped backbone against the original.
-        source_accuracy: Share of the source samples that the shipped head classifies right; None without either.
+        source_accuracy: Share of the source samples that the shipped head classifies right, for
+            regression the mean R^2; None without either.
         seconds: Wall time that it took.
     """
 
@@ -40,7 +41,7 @@ class ConversionReport:
     Args:
         path: The bundle.
         size: Its size in bytes.
-        classes: Names of the shipped classes.
+        classes: Names of the shipped classes, or of the targets.
         taps: What the latent consists of.
         variants: One per runtime.
         seconds: Wall time of the whole.

@@ -17,13 +17,14 @@ from ..bundle import Conformance, LinearLayer, VariantContent, write_bundle
 from ..errors import InputError, OutputExistsError
 from ..extras import require
 from ..latent import LatentCode
-from ..manifest import RUNTIMES, Runtime
-from .classes import Labels, class_ids, name_classes
+from ..manifest import RUNTIMES, Runtime, Task
+from .classes import Labels
 from .conversion_report import ConversionReport, VariantReport
 from .parity import QUANTIZED_COSINE
 from .raw_input import check_samples, describe_input, synthetic_samples
-from .source import HeadChoice, Labelled, accuracy, fit_head, source_arrays
+from .source import HeadChoice
 from .split import Split, Taps, split
+from .tasks import Outputs, Shipment, name_outputs
 from .variant import BackboneFile, FloatConvolutions, Original, Progress, embed, make_variant, open_backbone, run_module
 
 # Kernels of other processors round differently: on EfficientNet-Lite0 they moved 8-bit latents by up to .023.
@@ -40,6 +41,8 @@ def convert(
     *,
     out: str | os.PathLike[str],
     classes: Sequence[str] | None = None,
+    task: Task = "classification",
+    targets: Sequence[str] | None = None,
     source: tuple[NDArray[Any], Labels] | None = None,
     head: HeadChoice | None = "keep",
     taps: Taps = "all",
@@ -66,8 +69,12 @@ def convert(
         out: Where to write; the suffix ``.acc`` is usual.
         classes: Names of the classes in the order of the model's outputs; by default "0", "1", ..., or the labels of
             `source` where the head is not kept.
-        source: Samples like `calibration`, with labels: their statistics travel in the bundle. All are embedded, and
-            their latents held in memory.
+        task: ``"classification"``, or ``"regression"`` where the outputs are values.
+        targets: For regression, names of the values in the order of the model's outputs; by default "value", or
+            "value 0", "value 1", ...
+        source: Samples like `calibration`, with labels, for regression ``(n,)`` or ``(n, t)`` numbers: their statistics
+            travel in the bundle, and with a shipped head what it calls unknown. All are embedded, and their latents
+            held in memory.
         head: ``"keep"`` ships the model's own last layer, ``"fit"`` one fitted on all taps of `source`; None ships
             none, and the device defines its classes.
         taps: ``"all"``, ``"last"`` or names of modules (`split`).
@@ -108,11 +115,12 @@ def convert(
     module.add_module("preprocess", raw.preprocess)
     module.add_module("backbone", parts.backbone)
     original = Original(module.eval(), raw.spec, parts.taps, samples, run_module(module, samples))
-    names = name_classes(classes, None if source is None else source[1], len(parts.bias) if head == "keep" else None)
+    kept = len(parts.bias) if head == "keep" else None
+    outputs = name_outputs(task, classes, targets, None if source is None else source[1], kept)
     labelled = None
     if source is not None:
         x = check_samples(source[0], raw.spec, "source")
-        labelled = (x, class_ids(source[1], names, len(x)))
+        labelled = (x, outputs.labels(source[1], len(x)))
     steps.done()
     contents: list[VariantContent] = []
     reports: list[VariantReport] = []
@@ -130,7 +138,7 @@ def convert(
             progress=steps.part(_HALF),
         )
         steps.reach(after)
-        content, score = _content(file, original, parts, head, names, labelled, synthetic_samples(raw), steps)
+        content, score = _content(file, original, parts, head, outputs, labelled, synthetic_samples(raw), steps)
         steps.done()
         contents.append(content)
         reports.append(
@@ -147,7 +155,8 @@ def convert(
         )
     write_bundle(
         path,
-        classes=names,
+        task=task,
+        classes=outputs.names,
         input=raw.spec,
         cut=parts.cut,
         taps=parts.taps,
@@ -157,7 +166,9 @@ def convert(
         overwrite=overwrite,
     )
     steps.done()
-    return ConversionReport(path, path.stat().st_size, names, parts.taps, tuple(reports), perf_counter() - start)
+    return ConversionReport(
+        path, path.stat().st_size, outputs.names, parts.taps, tuple(reports), perf_counter() - start
+    )
 
 
 class _Steps:
@@ -212,28 +223,26 @@ def _content(
     original: Original,
     parts: Split,
     head: HeadChoice | None,
-    names: tuple[str, ...],
-    source: tuple[NDArray[np.generic], NDArray[np.int64]] | None,
+    outputs: Outputs,
+    source: tuple[NDArray[np.generic], NDArray[Any]] | None,
     probes: NDArray[np.generic],
     steps: "_Steps",
 ) -> tuple[VariantContent, float | None]:
     embedder = open_backbone(file.content, file.runtime, original)
     latents = embed(embedder, original.samples)
-    labelled = None
-    if source is not None:
+    kept = LinearLayer(parts.padded_weight(), parts.bias) if head == "keep" else None
+    shipment, saturated = Shipment(kept), 0.0
+    if source is None:
+        steps.done(_HALF)
+        code = LatentCode.fit(latents)
+    else:
         embedded = []
         for part in np.array_split(source[0], _HALF):
             embedded.append(embed(embedder, part))
             steps.done()
-        labelled = Labelled(np.concatenate(embedded), source[1], names)
-    else:
-        steps.done(_HALF)
-    code = LatentCode.fit(latents if labelled is None else np.concatenate([latents, labelled.latents]))
-    layer = None
-    if head == "keep":
-        layer = LinearLayer(parts.padded_weight(), parts.bias)
-    elif head == "fit" and labelled is not None:
-        layer = fit_head(labelled, code)
+        whole = np.concatenate(embedded)
+        code = LatentCode.fit(np.concatenate([latents, whole]))
+        shipment, saturated = outputs.ship(whole, source[1], code, kept, fit=head == "fit"), code.saturation(whole)
     content = VariantContent(
         runtime=file.runtime,
         quantized=file.quantized,
@@ -241,11 +250,12 @@ def _content(
         code=code,
         conformance=Conformance(probes, embed(embedder, probes)),
         tolerance=QUANTIZED_TOLERANCE if file.quantized else FLOAT_TOLERANCE,
-        saturated=0.0 if labelled is None else code.saturation(labelled.latents),
-        head=layer,
-        source=None if labelled is None else source_arrays(labelled, code),
+        saturated=saturated,
+        head=shipment.head,
+        source=shipment.source,
+        novelty=shipment.novelty,
     )
-    return content, None if layer is None or labelled is None else accuracy(layer, labelled, code)
+    return content, shipment.score
 
 
 def _tools() -> dict[str, str]:

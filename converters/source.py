@@ -8,7 +8,10 @@ from numpy.typing import NDArray
 
 from ..bundle import LinearLayer
 from ..edge.adaptation import Shipped, adapt
+from ..edge.fisher import Fisher
+from ..edge.folds import assign_folds
 from ..edge.heads import ABSENT
+from ..edge.novelty_fit import fit_novelty
 from ..edge.statistics import SourceStatistics, Statistics
 from ..edge.store import StoredSamples
 from ..latent import LatentCode
@@ -35,11 +38,27 @@ class Labelled:
     names: tuple[str, ...]
 
 
-def source_arrays(source: Labelled, code: LatentCode) -> Arrays:
-    """Return the statistics of the source's latent codes, in the form that travels."""
-    return SourceStatistics.compress(
-        Statistics.of(code.encode(source.latents), source.classes, len(source.names))
-    ).arrays()
+def source_arrays(source: Labelled, code: LatentCode, head: LinearLayer | None) -> Arrays:
+    """Return the statistics of the source's latent codes and the shipped head's Fisher information, as they travel."""
+    codes = code.encode(source.latents)
+    statistics = Statistics.of(codes, source.classes, len(source.names))
+    arrays = SourceStatistics.compress(statistics).arrays()
+    if head is None:
+        return arrays
+    centre = statistics.sum.sum(axis=0) / len(codes)
+    return {**arrays, "fisher": Fisher.of(codes, centre, head, code).diagonal}
+
+
+def novelty_arrays(source: Labelled, code: LatentCode) -> Arrays | None:
+    """Fit what the shipped head calls unknown on the source's latent codes, its threshold on samples held out.
+
+    Returns:
+        The arrays as they travel; None where nothing may be called unknown (`fit_novelty`), for one where `source`
+        shows no sample of a class.
+    """
+    fold = assign_folds(source.classes)
+    found = fit_novelty(code.encode(source.latents), source.classes, fold, len(source.names), code)
+    return None if found is None else found.to_arrays()
 
 
 def fit_head(source: Labelled, code: LatentCode, seed: int = 0) -> LinearLayer:
@@ -61,7 +80,7 @@ def fit_head(source: Labelled, code: LatentCode, seed: int = 0) -> LinearLayer:
     rows = np.sort(np.random.default_rng(seed).permutation(n)[:_FITTED_ON])
     samples = StoredSamples(np.arange(len(rows)), source.classes[rows], code.encode(source.latents[rows]))
     names = dict(enumerate(source.names))
-    found = adapt(samples, Shipped(len(names), code, None, None), None, names).head
+    found = adapt(samples, Shipped(np.arange(len(names)), code, None, None), None, names).head
     weight = np.zeros((len(names), found.layer.weight.shape[1]), np.float32)
     # A class without samples is never predicted until the device adds some.
     bias = np.full(len(names), ABSENT, np.float32)

@@ -8,7 +8,6 @@ byte with what the writer would have written, so no two programs can read the sa
 import os
 import re
 import struct
-import tempfile
 import threading
 import weakref
 import zlib
@@ -17,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from .errors import BundleFormatError, BundleIntegrityError, OutputExistsError
+from .errors import BundleFormatError, BundleIntegrityError
+from .files import new_file, refuse_overwrite
 
 ALIGNMENT = 64
 MAX_MEMBERS = 64
@@ -228,8 +228,7 @@ def write_archive(
         OutputExistsError: If the file is there and `overwrite` is false.
         BundleFormatError: If the members do not fit the format.
     """
-    target = Path(path)
-    refuse_overwrite(target, overwrite=overwrite)
+    refuse_overwrite(Path(path), overwrite=overwrite)
     if not 1 <= len(members) <= MAX_MEMBERS or sum(map(len, members.values())) > MAX_BYTES - 2**20:
         raise BundleFormatError(f"expected 1 to {MAX_MEMBERS} members below 2 GiB, found {len(members)}. Ship less.")
     for name in members:
@@ -237,9 +236,7 @@ def write_archive(
             raise BundleFormatError(
                 f"expected a member name like 'onnx/backbone.onnx', found {name!r:.200}. Use lower case and digits."
             )
-    # A folder of its own keeps the file's name for messages, and vanishes with whatever is in it.
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent) as folder:
-        part = Path(folder) / target.name
+    with new_file(path, overwrite=overwrite) as part:
         with part.open("xb") as file:
             entries: list[_Entry] = []
             for name, content in members.items():
@@ -248,18 +245,8 @@ def write_archive(
                 file.write(content)
             directory, at = b"".join(entry.central() for entry in entries), file.tell()
             file.write(directory + _end(len(entries), len(directory), at))
-            file.flush()
-            os.fsync(file.fileno())
         if check is not None:
             check(part)
-        refuse_overwrite(target, overwrite=overwrite)
-        os.replace(part, target)
-
-
-def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputExistsError if a file is there and may not be replaced."""
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"{path} is there already. Choose another name, or say that it may be overwritten.")
 
 
 def _end(count: int, size: int, at: int) -> bytes:

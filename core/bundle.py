@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from .archive import Archive, write_archive
 from .errors import BundleFormatError, BundleIntegrityError
 from .latent import LatentCode
-from .manifest import InputSpec, Manifest, Member, Runtime, Tap, Variant
+from .manifest import InputSpec, Manifest, Member, Runtime, Tap, Task, Variant
+from .novelty_arrays import check_novelty, novelty_spec
 from .tensors import Arrays, pack, unpack
+
+if TYPE_CHECKING:
+    from .keys import PublicKey
 
 Float32 = NDArray[np.float32]
 MANIFEST = "manifest.json"
 SIGNATURE = "signature"
-_FILES = ("backbone", "latent.safetensors", "head.safetensors", "source.safetensors", "conformance.safetensors")
+# Public key and Ed25519 signature.
+SIGNATURE_BYTES = 32 + 64
+_ARRAYS = ("latent", "head", "source", "novelty", "conformance")
+_FILES = ("backbone", *(f"{name}.safetensors" for name in _ARRAYS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +70,7 @@ class VariantContent:
         saturated: Share of the source's latent values outside the 8-bit range.
         head: The shipped head, or None.
         source: Arrays of the source statistics (`acclimate.edge.statistics`), or None.
+        novelty: Arrays of the shipped head's `unknown` verdict (`acclimate.edge.novelty`), or None.
     """
 
     runtime: Runtime
@@ -74,6 +82,7 @@ class VariantContent:
     saturated: float = 0.0
     head: LinearLayer | None = None
     source: Arrays | None = None
+    novelty: Arrays | None = None
 
 
 class Bundle:
@@ -91,7 +100,9 @@ class Bundle:
         self._archive = Archive(path)
         try:
             self.path = self._archive.path
-            self.manifest = Manifest.from_json(self._archive.read(MANIFEST))
+            # Kept: a signature must be checked against the bytes that were read here, whatever the file becomes.
+            self._signed = self._archive.read(MANIFEST)
+            self.manifest = Manifest.from_json(self._signed)
             self._check_members()
         except BaseException:
             self._archive.close()
@@ -147,7 +158,34 @@ class Bundle:
             self.backbone(variant.runtime)
             self.head(variant.runtime)
             self.source(variant.runtime)
+            self.novelty(variant.runtime)
             self.conformance(variant.runtime)
+
+    @property
+    def signed_by(self) -> str | None:
+        """The public key that the signature names, in hexadecimal digits, or None; not checked."""
+        return self.read(SIGNATURE)[:32].hex() if SIGNATURE in self.sizes else None
+
+    def check_signature(self, trusted: "Sequence[PublicKey] | None") -> str:
+        """Check who signed the bundle.
+
+        The signature covers the manifest, and the manifest holds the SHA-256 of every member, which `read` compares.
+
+        Args:
+            trusted: Keys of which one must have signed (`acclimate.keys.load_trusted_keys`). None takes any key: that
+                tells of damage, and nothing of where the bundle came from.
+
+        Returns:
+            The key that signed, in hexadecimal digits.
+
+        Raises:
+            SignatureError: If there is no signature, if it is by another key, or if it does not fit the manifest.
+            MissingExtraError: If `cryptography` is not installed.
+        """
+        from .signing import BUNDLE, check_signature
+
+        signature = self.read(SIGNATURE) if SIGNATURE in self.sizes else None
+        return check_signature(signature, self._signed, BUNDLE, trusted, self.path.name).id
 
     def backbone(self, runtime: Runtime) -> bytes:
         """Return the content of the ONNX or TFLite file, after checking that the variant's hash is its own."""
@@ -186,18 +224,47 @@ class Bundle:
 
         Returns:
             ``count (k,)``, ``sum (k, d)`` and either ``moment (d * (d + 1) / 2,)`` or ``factor (r, d) float32`` with
-            ``diagonal (d,)``; float64 unless said. See `acclimate.edge.statistics`.
+            ``diagonal (d,)``; float64 unless said. See `acclimate.edge.statistics`. With a shipped head there may be
+            ``fisher (k, d + 1) float32``. See `acclimate.edge.fisher`. For regression `count` and `sum` are those of
+            all samples, ``(1,)`` and ``(1, d)``, and ``target (t,)``, ``square (t,)`` and ``cross (t, d)`` stand
+            beside them. See `acclimate.edge.regression_source`.
         """
         name, k, d = f"{runtime}/source.safetensors", len(self.manifest.classes), self.manifest.width
         if name not in self.manifest.members:
             return None
         spec: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("f8", (k,)), "sum": ("f8", (k, d))}
+        if self.manifest.task == "regression":
+            spec = {"count": ("f8", (1,)), "sum": ("f8", (1, d)), "target": ("f8", (k,))}
+            spec |= {"square": ("f8", (k,)), "cross": ("f8", (k, d))}
         content = self.read(name)
         if b'"moment"' in content[: 2**16]:
             spec["moment"] = ("f8", (d * (d + 1) // 2,))
         else:
             spec |= {"factor": ("f4", (-1, d)), "diagonal": ("f8", (d,))}
-        return unpack(content, f"{self.path.name}: {name}", spec)
+        has_head = f"{runtime}/head.safetensors" in self.manifest.members
+        if b'"fisher"' in content[: 2**16] and has_head and self.manifest.task == "classification":
+            spec["fisher"] = ("f4", (k, d + 1))
+        arrays = unpack(content, f"{self.path.name}: {name}", spec)
+        if "fisher" in arrays and (cast(Float32, arrays["fisher"]) < 0).any():
+            raise BundleFormatError(
+                f"{self.path.name}: expected Fisher information of at least 0, found "
+                f"{float(cast(Float32, arrays['fisher']).min()):g}. Get the file again from where it came from."
+            )
+        return arrays
+
+    def novelty(self, runtime: Runtime) -> dict[str, NDArray[np.generic]] | None:
+        """Return the arrays of a shipped head's `unknown` verdict, or None; of `acclimate.novelty_arrays`, checked."""
+        name, k = f"{runtime}/novelty.safetensors", len(self.manifest.classes)
+        if name not in self.manifest.members:
+            return None
+        if self.manifest.task != "classification" or f"{runtime}/head.safetensors" not in self.manifest.members:
+            raise BundleFormatError(
+                f"{self.path.name}: expected {name!r} beside a head that was shipped for classification only, found it "
+                f"without one. Get the file again, or write it again with 'acclimate convert'."
+            )
+        arrays = unpack(self.read(name), f"{self.path.name}: {name}", novelty_spec(self.manifest.width))
+        check_novelty(arrays, f"{self.path.name}: {name}", k)
+        return arrays
 
     def conformance(self, runtime: Runtime) -> Conformance:
         """Return inputs with the latents that a variant must give for them."""
@@ -226,14 +293,19 @@ class Bundle:
         return unpack(self.read(name), f"{self.path.name}: {name}", spec)
 
     def _check_members(self) -> None:
+        if self._archive.sizes.get(SIGNATURE, SIGNATURE_BYTES) != SIGNATURE_BYTES:
+            raise BundleFormatError(
+                f"{self.path.name}: expected a signature of {SIGNATURE_BYTES} bytes, found "
+                f"{self._archive.sizes[SIGNATURE]:,}. Get the file again from where it came from."
+            )
         stored = {name: size for name, size in self._archive.sizes.items() if name not in (MANIFEST, SIGNATURE)}
         listed = {name: member.size for name, member in self.manifest.members.items()}
         allowed, needed = set[str](), set[str]()
         for variant in self.manifest.variants:
             names = [f"{variant.runtime}/{file}" for file in _FILES]
             names[0] += f".{variant.runtime}"
-            needed.update((names[0], names[1], names[4]))
-            # Head and source statistics are about classes.
+            needed.update((names[0], names[1], names[-1]))
+            # Head, source statistics and verdict are about classes.
             allowed.update(names if self.manifest.classes else needed)
         if stored != listed or not needed <= set(stored) <= allowed:
             raise BundleFormatError(
@@ -270,19 +342,21 @@ def write_bundle(
     variants: Sequence[VariantContent],
     provenance: dict[str, str] | None = None,
     licence: str = "",
+    task: Task = "classification",
     overwrite: bool = False,
 ) -> Manifest:
     """Write a bundle, and read it back and verify it before it gets its name.
 
     Args:
         path: Where to write; the suffix `.acc` is usual.
-        classes: Names of the shipped classes.
+        classes: Names of the shipped classes, or of the targets.
         input: What one raw sample is.
         cut: Name of the tensor where the backbone ends.
         taps: Parts of the latent.
         variants: One per runtime.
         provenance: Where model and data came from.
         licence: Licence of the weights.
+        task: What is learnt.
         overwrite: Replace a file that is there.
 
     Returns:
@@ -305,6 +379,8 @@ def write_bundle(
             members[f"{folder}/head.safetensors"] = pack({"weight": content.head.weight, "bias": content.head.bias})
         if content.source is not None:
             members[f"{folder}/source.safetensors"] = pack(content.source)
+        if content.novelty is not None:
+            members[f"{folder}/novelty.safetensors"] = pack(content.novelty)
         described.append(
             Variant(
                 runtime=content.runtime,
@@ -315,7 +391,7 @@ def write_bundle(
             )
         )
     manifest = Manifest(
-        task="classification",
+        task=task,
         classes=tuple(classes),
         input=input,
         cut=cut,

@@ -6,7 +6,8 @@ AcclimateError
 ├── InputError               frames, labels or arguments are not what was asked for (also ValueError)
 │   ├── LabelError               a label is unknown, or too few classes are labelled
 │   ├── DuplicateSampleError     the same input was stored before
-│   └── NotEnoughSamplesError    too few labelled samples for what was asked
+│   ├── NotEnoughSamplesError    too few labelled samples for what was asked
+│   └── BudgetError              what was asked needs more time or memory than allowed
 ├── BundleError              a bundle cannot be used
 │   ├── BundleFormatError        malformed: not a bundle, truncated, a member out of bounds
 │   ├── BundleVersionError       written in a format that this version does not know
@@ -22,6 +23,12 @@ AcclimateError
 │   ├── CutError                 no place to split it
 │   ├── CalibrationError         the calibration data does not fit
 │   └── ParityError              the converted model does not do what the original did
+├── SignatureError           a signature is missing, wrong, or by a key that is not trusted
+├── UpdateError              an update cannot be used
+│   ├── UpdateFormatError        malformed: not an update, truncated, damaged
+│   ├── UpdateVersionError       written in a format that this version does not know
+│   ├── UpdateMismatchError      made for another backbone or another shipped head
+│   └── UpdateReplayError        not newer than the last one applied
 ├── OutputExistsError        a file would have been overwritten (also FileExistsError)
 └── TrainingError            server-side training cannot go on
 ```
@@ -52,6 +59,10 @@ class DuplicateSampleError(InputError):
 
 class NotEnoughSamplesError(InputError):
     """Too few labelled samples for what was asked."""
+
+
+class BudgetError(InputError):
+    """What was asked needs more time or memory than allowed."""
 
 
 class BundleError(AcclimateError):
@@ -112,6 +123,30 @@ class CalibrationError(ConversionError):
 
 class ParityError(ConversionError):
     """The converted model does not do what the original did."""
+
+
+class SignatureError(AcclimateError):
+    """A signature is missing, wrong, or by a key that is not trusted."""
+
+
+class UpdateError(AcclimateError):
+    """An update cannot be used."""
+
+
+class UpdateFormatError(UpdateError):
+    """An update is malformed: truncated, damaged, or not one at all."""
+
+
+class UpdateVersionError(UpdateError):
+    """An update is written in a format that this version does not know."""
+
+
+class UpdateMismatchError(UpdateError):
+    """An update was made for another backbone or another shipped head."""
+
+
+class UpdateReplayError(UpdateError):
+    """An update is not newer than the last one applied."""
 
 
 class OutputExistsError(AcclimateError, FileExistsError):

@@ -1,6 +1,7 @@
 """How a latent is stored: one unsigned byte per dimension."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -63,7 +64,12 @@ class LatentCode:
         A head is fitted on codes. Where the world has moved, a dimension that hardly varied at home may leave its range
         by hundreds of its widths; the head must not see there what it was never fitted on.
         """
-        return np.clip(latents, self.offset, self.offset + 255 * self.scale)
+        return np.minimum(np.maximum(latents, self.offset), self.top)
+
+    @cached_property
+    def top(self) -> Float32:
+        """``(d,) float32``, the value of code 255."""
+        return self.offset + 255 * self.scale
 
     def saturation(self, latents: Float32) -> float:
         """Return the share of values ``(n, d) float32`` that fall outside the 8-bit range."""

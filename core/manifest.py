@@ -11,6 +11,7 @@ from .errors import BundleFormatError, BundleVersionError
 FORMAT = "acclimate-bundle"
 VERSION = 1
 MAX_CLASSES = 10_000
+MAX_TARGETS = 1_000
 MAX_WIDTH = 65_536
 MAX_AXIS = 65_536
 MAX_ELEMENTS = 2**28
@@ -20,7 +21,9 @@ MAX_MANIFEST = 2**24
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Runtime = Literal["onnx", "tflite"]
+Task = Literal["classification", "regression"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
+TASKS: tuple[Task, ...] = get_args(Task)
 T = TypeVar("T")
 
 
@@ -102,8 +105,9 @@ class Manifest:
     """Everything a bundle says about itself.
 
     Args:
-        task: What is learnt; ``"classification"`` in format 1.
-        classes: Names of the shipped classes, in the order of the shipped head and statistics. May be empty.
+        task: What is learnt: ``"classification"`` or ``"regression"``.
+        classes: Names of the shipped classes, in the order of the shipped head and statistics. May be empty. For
+            regression, the names of the targets, at least one.
         input: What one raw sample is.
         cut: Name of the tensor where the backbone ends.
         taps: The parts of the latent, in its order, without gaps.
@@ -113,7 +117,7 @@ class Manifest:
         licence: Licence of the weights, or an empty string if it is not known.
     """
 
-    task: Literal["classification"]
+    task: Task
     classes: tuple[str, ...]
     input: InputSpec
     cut: str
@@ -169,6 +173,8 @@ class Manifest:
     def _check(self) -> None:
         if len(set(self.classes)) != len(self.classes):
             raise _wrong("classes", "every name once", "a name twice")
+        if self.task == "regression" and not 1 <= len(self.classes) <= MAX_TARGETS:
+            raise _wrong("classes", f"1 to {MAX_TARGETS:,} targets for regression", f"{len(self.classes):,}")
         if len(self.input.axes) != len(self.input.shape):
             raise _wrong("input.axes", f"{len(self.input.shape)} names", f"{len(self.input.axes)}")
         size = 1
@@ -319,7 +325,7 @@ _VARIANT: Mapping[str, Reader] = {
 }
 _MEMBER: Mapping[str, Reader] = {"sha256": _sha256, "size": _integer(0, 2**31)}
 _MANIFEST: Mapping[str, Reader] = {
-    "task": _choice("classification"),
+    "task": _choice(*TASKS),
     "classes": _list(_class_name, 0, MAX_CLASSES),
     "input": _record(InputSpec, _INPUT),
     "cut": _name,

@@ -27,25 +27,25 @@ def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
     Raises:
         InputError: If type, shape or range differ, if a value is not finite, or if there is no sample.
     """
-    shape = f"(n, {', '.join(map(str, spec.shape))})"
-    wanted = f"{shape} {spec.dtype} ({', '.join(spec.axes)})"
     try:
         array = np.asarray(frames)
     except ValueError as error:
-        raise InputError(f"expected frames of one size as {wanted}, found that {error}. Resize them alike.") from error
+        raise InputError(
+            f"expected frames of one size as {_wanted(spec)}, found that {error}. Resize them alike."
+        ) from error
     if array.shape == spec.shape:
         array = array[np.newaxis]
     if array.shape[1:] != spec.shape:
-        raise InputError(f"expected frames as {wanted}, found shape {array.shape}. Resize or reorder the axes.")
+        raise InputError(f"expected frames as {_wanted(spec)}, found shape {array.shape}. Resize or reorder the axes.")
     if not len(array):
-        raise InputError(f"expected at least one frame as {wanted}, found none.")
+        raise InputError(f"expected at least one frame as {_wanted(spec)}, found none.")
     if array.dtype != np.dtype(spec.dtype):
         hint = (
             " Scale to 0..255 and convert with .astype('uint8')."
             if spec.dtype == "uint8"
             else " Use .astype('float32')."
         )
-        raise InputError(f"expected frames as {wanted}, found type {array.dtype}.{hint}")
+        raise InputError(f"expected frames as {_wanted(spec)}, found type {array.dtype}.{hint}")
     if spec.dtype == "float32" and not np.isfinite(cast(NDArray[np.float32], array)).all():
         bad = int(np.flatnonzero(~np.isfinite(cast(NDArray[np.float32], array)).reshape(len(array), -1).all(axis=1))[0])
         raise InputError(f"expected finite values, found NaN or infinity in frame {bad}. Leave such frames out.")
@@ -58,6 +58,10 @@ def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
                 f"Pass what the sensor gives, in the unit the model was converted for."
             )
     return np.ascontiguousarray(array)
+
+
+def _wanted(spec: InputSpec) -> str:
+    return f"(n, {', '.join(map(str, spec.shape))}) {spec.dtype} ({', '.join(spec.axes)})"
 
 
 def check_labels(labels: Labels, n: int) -> list[str | None]:
@@ -117,7 +121,9 @@ def check_ids(ids: Sequence[int] | NDArray[np.int64]) -> list[int]:
     Raises:
         InputError: If one is not.
     """
-    whole = _length(ids) is not None and all(isinstance(i, int | np.integer) and 0 < i < 2**63 for i in ids)
+    whole = _length(ids) is not None and all(
+        isinstance(i, int | np.integer) and not isinstance(i, bool) and 0 < i < 2**63 for i in ids
+    )
     if not whole:
         raise InputError(f"expected a list of ids that observe() returned, found {ids!r:.80}. Look them up.")
     return [int(i) for i in ids]

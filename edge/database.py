@@ -63,7 +63,7 @@ def connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: fl
             name = f"{Path(path).absolute().as_uri()}?{_mode(Path(path))}"
     connection = sqlite3.connect(name, timeout=timeout, isolation_level=None, check_same_thread=False, uri=uri)
     try:
-        for pragma in ("trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON"):
+        for pragma in ("trusted_schema = OFF", "secure_delete = ON", "foreign_keys = ON", "temp_store = MEMORY"):
             connection.execute(f"PRAGMA {pragma}")
     except sqlite3.Error:
         connection.close()
@@ -94,6 +94,8 @@ def as_store_error(error: sqlite3.Error, name: str, timeout: float) -> StoreErro
         )
     if code == sqlite3.SQLITE_FULL:
         return StoreError(f"{name}: the disk is full. Free some space; nothing was changed.")
+    if isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error):
+        return StoreError(f"{name}: expected an open store, found that it was closed. Open it again.")
     return StoreError(f"{name}: SQLite says: {error}. Nothing was changed.")
 
 

@@ -1,66 +1,55 @@
 """The device API: open a bundle, predict, observe, adapt."""
 
-import json
-import logging
-import math
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from typing import Any, Literal, Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..bundle import Bundle, LinearLayer
-from ..errors import InputError, LabelError, StoreCorruptError
-from ..manifest import Runtime
-from .adaptation import Shipped, adapt
-from .checks import Labels, check_frames, check_ids, check_labels, check_texts
-from .conformance import check_conformance
-from .database import stored_binding
-from .head import Ids, LinearHead
-from .heads import HEADS, Prior, Setting
-from .results import Prediction, Report, Version
-from .runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
-from .statistics import SourceStatistics
-from .store import Store, StoredVersion
+from ..errors import InputError
+from .checks import Labels, check_frames, check_ids, check_labels
+from .classes import Classes
+from .embedding import OnDuplicate
+from .head import Ids
+from .observing import check_known, class_ids, observe
+from .results import Forgotten, Prediction, Version
+from .runtime import RuntimeChoice
+from .session import Session, open_session
+
+if TYPE_CHECKING:
+    from ..key_files import PrivateKeySource, PublicKeySource
+    from .budget import Estimate
+    from .labelling import Suspect
+    from .report import Report
+    from .suggest import Strategy
 
 Progress = Callable[[int, int], None]
-# Bytes of frames that go through the backbone together. Larger ones gain no speed by company (measured on 224 x 224
-# int8), and each more of them in a batch costs the runtime its activations once more; small ones share a call's cost.
-BATCH_BYTES, LARGEST_BATCH = 2**16, 32
-_DAMAGED = "{}: expected version {} as adapt() stored it, found {}. Restore the store from a copy, or start a new one."
-_log = logging.getLogger(__name__)
+Path = str | os.PathLike[str]
 
 
 class Learner:
     """An opened bundle with its local store and the head in use. Make one with `Learner.open`; close it, or use `with`.
 
-    `predict` and `score` may be called from several threads, also while `adapt` runs.
+    `predict` and `score` may be called from several threads, also while `adapt` runs here or in another process: each
+    call uses the head that was committed last.
     """
 
-    def __init__(self, bundle: Bundle, runtime: Runtime, embedder: Embedder, store: Store, new_classes: str) -> None:
-        self._bundle, self._runtime, self._embedder, self._store = bundle, runtime, embedder, store
-        self._new_classes = new_classes
-        self._adapting = threading.Lock()
-        self._code = bundle.code(runtime)
-        spec = bundle.manifest.input
-        frame = math.prod(spec.shape) * np.dtype(spec.dtype).itemsize
-        self._batch = min(max(BATCH_BYTES // frame, 1), LARGEST_BATCH)
-        self._state = self._load_head()
+    def __init__(self, session: Session, new_classes: str) -> None:
+        self._session, self._new_classes = session, new_classes
 
     @classmethod
     def open(
         cls,
-        path: str | os.PathLike[str],
-        store: str | os.PathLike[str] | None = None,
+        path: Path,
+        store: Path | None = None,
         *,
         new_classes: Literal["add", "refuse"] = "add",
         threads: int | None = None,
         runtime: RuntimeChoice = "auto",
         timeout: float = 5.0,
+        max_bytes: int | None = None,
+        trusted_keys: "Sequence[PublicKeySource] | PublicKeySource | None" = None,
     ) -> Self:
         """Open a bundle, and resume from its store.
 
@@ -71,52 +60,39 @@ class Learner:
             threads: Threads of the inference runtime; None uses every core that this process may use.
             runtime: ``"onnx"``, ``"tflite"`` or ``"auto"``: what the store was made with, else what is installed.
             timeout: Seconds to wait while another process writes to the store.
+            max_bytes: Bound on the size of the store; beyond it, samples of the largest classes give way at random
+                (a class-balanced reservoir).
+            trusted_keys: Public keys (Ed25519: 32 raw bytes, hexadecimal or Base64 text, PEM text or a file): then
+                the bundle, and every update applied later, must be signed by one of them.
 
         Returns:
             The learner.
 
         Raises:
             BundleError: If the bundle is damaged, altered or of an unknown version.
+            SignatureError: If the bundle is not signed by a trusted key.
             StoreError: If the store belongs to another backbone, is damaged, or is being written to.
             BackendError: If the runtime cannot load the backbone, or computes something else than the bundle promises.
             MissingExtraError: If no runtime that fits is installed.
         """
         if new_classes not in ("add", "refuse"):
             raise InputError(f"expected new_classes to be 'add' or 'refuse', found {new_classes!r}.")
-        bundle = Bundle(path)
-        try:
-            bound = stored_binding(store)
-            chosen = choose_runtime(bundle, runtime, bound.variant)
-            manifest = bundle.manifest
-            embedder = load_backbone(bundle.backbone(chosen), chosen, manifest.input, manifest.width, threads)
-            # Before a store is made and bound to this variant: the remedy may be another one.
-            conformed = check_conformance(bundle, chosen, embedder, bound.conformed)
-            opened = Store(store, bundle.variant(chosen).hash, manifest.width, manifest.classes, timeout)
-            try:
-                if opened.conformed != conformed:
-                    opened.conformed = conformed
-                return cls(bundle, chosen, embedder, opened, new_classes)
-            except BaseException:
-                opened.close()
-                raise
-        except BaseException:
-            bundle.close()
-            raise
+        return cls(open_session(path, store, threads, runtime, timeout, max_bytes, trusted_keys), new_classes)
 
     @property
     def runtime(self) -> str:
         """Name and version of the inference runtime in use."""
-        return self._embedder.description
+        return self._session.embedder.description
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of all classes, shipped ones first, then in the order in which they were added."""
-        return tuple(self._store.classes().values())
+    def classes(self) -> Classes:
+        """The classes: a sequence of names that can be added to, renamed, merged, split, removed and frozen."""
+        return Classes(self._session)
 
     @property
     def samples(self) -> tuple[int, int]:
         """Number of stored samples, and how many of them are labelled."""
-        return self._store.count()
+        return self._session.store.count()
 
     def predict(self, frames: ArrayLike) -> Prediction:
         """Classify frames.
@@ -130,16 +106,13 @@ class Learner:
         Raises:
             InputError: If the frames do not fit, or if there is no head yet.
         """
-        checked = check_frames(frames, self._bundle.manifest.input)
-        state = self._state
-        if state is None:
+        session = self._session
+        checked = check_frames(frames, session.bundle.manifest.input)
+        latents, now = session.latents(checked), session.in_use()
+        if now is None:
             raise InputError("expected a head to predict with, found none: observe labelled samples and adapt() first.")
-        head, names = state
-        size = self._batch
-        chunks = [self._embedder.embed(checked[i : i + size]) for i in range(0, len(checked), size)]
-        latents = self._code.clip(chunks[0] if len(chunks) == 1 else np.concatenate(chunks))
-        probabilities = head.probabilities(latents)
-        return Prediction(np.array(names)[probabilities.argmax(axis=1)], probabilities, names)
+        probabilities = now.head.probabilities(latents)
+        return Prediction(now.array[probabilities.argmax(axis=1)], probabilities, now.names, now.unknown(latents))
 
     def observe(
         self,
@@ -148,22 +121,25 @@ class Learner:
         *,
         tags: Sequence[str | None] | None = None,
         keys: Sequence[str | None] | None = None,
-        on_duplicate: Literal["refuse", "skip", "relabel"] = "refuse",
+        on_duplicate: OnDuplicate = "refuse",
         progress: Progress | None = None,
     ) -> Ids:
         """Run the backbone once per frame and store the latents. All of them are stored, or none.
 
+        A call that was killed midway and is made again does not embed again what it had embedded.
+
         Args:
             frames: ``(n, *shape)`` raw samples, or one without the first axis.
             labels: ``n`` class names, None for a frame without; a whole number stands for its decimal name.
-            tags: ``n`` groups, for example the person a frame shows.
+            tags: ``n`` groups, for example the person a frame shows: to forget by, and kept together in
+                cross-validation.
             keys: ``n`` names by which the application finds its own frames again.
             on_duplicate: What to do with a frame that is stored already, byte for byte: refuse the call, skip the
                 frame and return the id that it has, or do so and give it the label of this call.
-            progress: Called with the number of frames done and of all.
+            progress: Called with the number of frames done and of all; what it raises ends the call.
 
         Returns:
-            ``(n,) int64`` sample ids.
+            ``(n,) int64`` sample ids. In a bounded store, -1 for a sample that had to give way at once.
 
         Raises:
             InputError: If frames, labels, tags or keys do not fit.
@@ -171,35 +147,9 @@ class Learner:
             LabelError: If a label is unknown and new classes are refused.
             StoreError: If the store cannot be written.
         """
-        if on_duplicate not in ("refuse", "skip", "relabel"):
-            raise InputError(f"expected on_duplicate to be 'refuse', 'skip' or 'relabel', found {on_duplicate!r}.")
-        checked = check_frames(frames, self._bundle.manifest.input)
-        n = len(checked)
-        names = check_labels([None] * n if labels is None else labels, n)
-        some_tags, some_keys = check_texts(tags, n, "tags"), check_texts(keys, n, "keys")
-        self._check_known(names)
-        digests = [self._store.digest(frame) for frame in checked]
-        new, stored = self._store.unstored(digests, refuse=on_duplicate == "refuse")
-        codes = np.empty((len(new), self._bundle.manifest.width), np.uint8)
-        for i in range(0, len(new), self._batch):
-            rows = new[i : i + self._batch]
-            chunk = checked[i : i + len(rows)] if len(new) == n else checked[rows]
-            codes[i : i + len(rows)] = self._code.encode(self._embedder.embed(chunk))
-            if progress is not None:
-                progress(i + len(rows), len(new))
-        again = [i for i in range(n) if on_duplicate == "relabel" and names[i] is not None and digests[i] in stored]
-        with self._store.transaction():
-            ids = self._class_ids([names[i] for i in new + again])
-            added = self._store.add(
-                codes,
-                ids[: len(new)],
-                [digests[i] for i in new],
-                [some_keys[i] for i in new],
-                [some_tags[i] for i in new],
-            )
-            self._store.label([stored[digests[i]] for i in again], ids[len(new) :])
-        places = dict(zip((digests[i] for i in new), added.tolist(), strict=True)) | stored
-        return np.array([places[digest] for digest in digests], np.int64)
+        return observe(
+            self._session, frames, labels, tags, keys, on_duplicate, progress, refuse=self._new_classes == "refuse"
+        )
 
     def label(self, ids: Sequence[int] | Ids, labels: Labels) -> None:
         """Label or relabel stored samples; None takes a label away.
@@ -212,34 +162,78 @@ class Learner:
             InputError: If an id is not stored.
             LabelError: If a label is unknown and new classes are refused.
         """
-        samples = check_ids(ids)
+        store, samples = self._session.store, check_ids(ids)
         names = check_labels(labels, len(samples))
-        self._check_known(names)
-        with self._store.transaction():
-            self._store.label(samples, self._class_ids(names))
+        if self._new_classes == "refuse":
+            check_known(store, names)
+        with store.transaction():
+            store.label(samples, class_ids(store, names))
 
     def adapt(
-        self, *, on_insufficient: Literal["keep", "apply"] | None = None, progress: Progress | None = None
-    ) -> Report:
+        self,
+        *,
+        on_insufficient: Literal["keep", "apply"] | None = None,
+        class_weight: Mapping[str, float] | None = None,
+        sample_weight: Mapping[int, float] | None = None,
+        max_seconds: float | None = None,
+        max_memory_mb: float | None = None,
+        max_forgetting: float | None = None,
+        progress: Progress | None = None,
+    ) -> "Report":
         """Choose, fit and judge a head on the labelled samples, and use it if it is no worse.
 
         Args:
             on_insufficient: What to do when the held-out samples are too few to tell whether the candidate is better:
                 keep the head in use, or apply the candidate all the same. By default a shipped head is kept, since it
                 takes evidence to leave it, and one that was adapted here is refreshed with the samples that have come.
-            progress: Called with the number of cross-validation folds done and of all.
+            class_weight: Weights of classes by name, on top of equal ones; 1 for those left out.
+            sample_weight: Weights of samples by id; 1 for those left out.
+            max_seconds: Time that the search may take, in seconds. Fewer settings are tried where it is short.
+            max_memory_mb: Working memory that it may take, in MB (10^6 bytes), on top of what the process has.
+            max_forgetting: Points of accuracy, 0 to 100, that the candidate may lose against the shipped head on a
+                probe drawn from the source statistics; by default 10, and as many more as it gains here.
+            progress: Called with the number of steps done and of all; what it raises ends the call, and nothing is
+                changed.
 
         Returns:
             The report: what was decided and why.
 
         Raises:
-            LabelError: If fewer than two classes are labelled.
+            LabelError: If fewer than two classes are labelled, or a weight is for no class.
             NotEnoughSamplesError: If there are fewer labelled samples than classes.
+            BudgetError: If the least that can be done takes more than the time or memory allowed.
             StoreError: If the new version cannot be stored; the head in use stays.
         """
         if on_insufficient not in ("keep", "apply", None):
             raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
-        return self._adapt(on_insufficient, None, progress)
+        # Imported where it is needed: a device that only predicts starts sooner.
+        from .adapting import Wishes, run
+
+        return run(
+            self._session,
+            Wishes(
+                on_insufficient=on_insufficient,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                max_seconds=max_seconds,
+                max_memory_mb=max_memory_mb,
+                max_forgetting=max_forgetting,
+            ),
+            progress,
+        )
+
+    def estimate(self, samples: int | None = None) -> "Estimate":
+        """Tell what adapting will cost, before it is done.
+
+        Args:
+            samples: Number of labelled samples to reckon with; by default those that are stored.
+
+        Returns:
+            Seconds, peak memory and bytes on disk.
+        """
+        from .budget import estimate
+
+        return estimate(self._session, samples)
 
     def fit(self, x: ArrayLike, y: Labels) -> Self:
         """Observe labelled frames and adapt to everything stored: scikit-learn's spelling.
@@ -254,8 +248,10 @@ class Learner:
         Returns:
             The learner itself.
         """
+        from .adapting import Wishes, run
+
         self.observe(x, y, on_duplicate="relabel")
-        self._adapt("apply", None, None)
+        run(self._session, Wishes(on_insufficient="apply"))
         return self
 
     def partial_fit(self, x: ArrayLike, y: Labels) -> Self:
@@ -268,8 +264,10 @@ class Learner:
         Returns:
             The learner itself.
         """
+        from .adapting import Wishes, last_setting, run
+
         self.observe(x, y, on_duplicate="relabel")
-        self._adapt("apply", self._last_setting(), None)
+        run(self._session, Wishes(on_insufficient="apply", only=last_setting(self._session)))
         return self
 
     def score(self, x: ArrayLike, y: Labels) -> float:
@@ -279,17 +277,78 @@ class Learner:
             x: ``(n, *shape)`` raw samples.
             y: ``n`` class names.
         """
-        names = check_labels(y, len(check_frames(x, self._bundle.manifest.input)))
+        names = check_labels(y, len(check_frames(x, self._session.bundle.manifest.input)))
         return float(np.mean(self.predict(x).labels == np.array(names)))
+
+    def forget(
+        self, ids: Sequence[int] | Ids | None = None, *, label: str | None = None, tag: str | None = None
+    ) -> Forgotten:
+        """Forget samples exactly: by id, by label or by tag.
+
+        Their latents and labels are erased from the store's files, and with them every version that was trained on one
+        of them. If the head in use was, the next use fits anew what is left, as if the samples had never been there.
+
+        Args:
+            ids: Sample ids.
+            label: Name of a class whose samples are forgotten; the class stays.
+            tag: A tag.
+
+        Returns:
+            How many samples and versions are gone, and whether their bytes are erased already.
+
+        Raises:
+            InputError: If not exactly one of the three is given, or an id is not stored.
+            LabelError: If there is no such class.
+            StoreError: If the store cannot be written.
+        """
+        from .forgetting import forget
+
+        return forget(self._session, ids, label, tag)
+
+    def suggest(self, n: int, strategy: "Strategy" = "margin") -> Ids:
+        """Tell which unlabelled samples to label next.
+
+        Args:
+            n: How many at most.
+            strategy: ``"margin"``, ``"least-confidence"``, ``"entropy"`` (of the head in use) or ``"k-centre"``
+                (far from all that is labelled; needs no head).
+
+        Returns:
+            At most ``(n,) int64`` sample ids, the most useful first.
+        """
+        from .labelling import suggest_samples
+
+        return suggest_samples(self._session, n, strategy)
+
+    def suspects(self) -> "tuple[Suspect, ...]":
+        """Find samples that are probably labelled wrong, by what cross-validation says of them.
+
+        Returns:
+            The suspects, the surest first.
+
+        Raises:
+            LabelError: If fewer than two classes are labelled.
+        """
+        from .labelling import find_suspects
+
+        return find_suspects(self._session)
+
+    def keys(self, ids: Sequence[int] | Ids) -> list[str | None]:
+        """Return the keys under which `observe` was given samples; None for one without.
+
+        Args:
+            ids: Sample ids.
+
+        Raises:
+            InputError: If an id is not stored.
+        """
+        return self._session.store.keys_of(check_ids(ids))
 
     def versions(self) -> list[Version]:
         """Return the history, oldest first; number 0 is the shipped head."""
-        current = self._store.current
-        entries = [Version(0, current == 0, 0.0, "as shipped" if self._shipped_head() else "no head was shipped")]
-        for stored in self._store.versions():
-            summary = str(self._kept(stored).get("summary", ""))
-            entries.append(Version(stored.id, stored.id == current, stored.time, summary))
-        return entries
+        from .history import history
+
+        return history(self._session)
 
     def rollback(self, number: int | None = None) -> int:
         """Use an earlier version again. Samples and later versions stay.
@@ -303,136 +362,76 @@ class Learner:
         Raises:
             InputError: If there is no such version.
         """
-        with self._adapting:
-            numbers = [version.number for version in self.versions()]
-            current = self._store.current
-            earlier = [n for n in numbers if n < current]
-            if number is None and not earlier:
-                raise InputError("expected an earlier version to roll back to, found that the shipped head is in use.")
-            target = earlier[-1] if number is None else number
-            if isinstance(target, bool) or not isinstance(target, int | np.integer) or target not in numbers:
-                raise InputError(f"expected one of the versions {numbers}, found {number!r}. See versions().")
-            target = int(target)
-            state = self._load_head(target)
-            self._store.current = target
-            self._state = state
-        return target
+        from .history import rollback
+
+        return rollback(self._session, number)
+
+    def export(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write the complete adapted model: raw frames in, probabilities out, for any runtime.
+
+        Args:
+            path: A file ending in ``.onnx`` or ``.tflite``, as the runtime in use.
+            overwrite: Replace a file that is there.
+
+        Raises:
+            InputError: If the ending is another one, or there is no head yet.
+            OutputExistsError: If the file is there.
+        """
+        from .exporting import export
+
+        export(self._session, path, overwrite=overwrite)
+
+    def save_update(
+        self,
+        path: Path,
+        *,
+        key: "PrivateKeySource | None" = None,
+        number: int | None = None,
+        overwrite: bool = False,
+    ) -> int:
+        """Write the head in use as an update for other devices with the same backbone.
+
+        Args:
+            path: The file; the suffix ``.accu`` is usual.
+            key: Private key (Ed25519) to sign with: PEM text, or the path of its file.
+            number: Orders updates: a device takes only one above the last that it took. By default the seconds since
+                1970, or one more than the last update applied here.
+            overwrite: Replace a file that is there.
+
+        Returns:
+            The update's number, which orders updates.
+
+        Raises:
+            InputError: If there is no head yet.
+            OutputExistsError: If the file is there.
+        """
+        from .updating import save_update
+
+        return save_update(self._session, path, key, number, overwrite=overwrite)
+
+    def apply_update(self, path: Path) -> int:
+        """Use the head of an update; `rollback` goes back.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The number of the new version.
+
+        Raises:
+            UpdateError: If it is damaged, for another backbone, or not newer than the last one applied.
+            SignatureError: If the learner was opened with trusted keys, and none of them signed it.
+        """
+        from .updating import apply_update
+
+        return apply_update(self._session, path)
 
     def close(self) -> None:
         """Close store and bundle. Closing twice is allowed."""
-        self._store.close()
-        self._bundle.close()
+        self._session.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _adapt(self, on_insufficient: str | None, only: Setting | None, progress: Progress | None) -> Report:
-        with self._adapting:
-            begun = time.perf_counter()
-            # Another process may have committed or rolled back.
-            version, self._state = self._store.current, self._load_head()
-            if on_insufficient is None:
-                on_insufficient = "apply" if version else "keep"
-            names = self._store.classes()
-            samples = self._store.labelled()
-            source = self._bundle.source(self._runtime)
-            shipped = Shipped(
-                len(self._bundle.manifest.classes),
-                self._code,
-                self._bundle.head(self._runtime),
-                None if source is None else SourceStatistics.from_arrays(source),
-            )
-            current = None if self._state is None else self._state[0]
-            candidate = adapt(samples, shipped, current, names, HEADS, only, progress)
-            judgement = candidate.judgement
-            applied = judgement.verdict == "accepted" or (
-                judgement.verdict == "insufficient" and on_insufficient == "apply"
-            )
-            reason = judgement.reason
-            if judgement.verdict == "insufficient":
-                reason += " Applied all the same." if applied else " The head in use stays."
-            present = set(samples.classes.tolist())
-            unjudged = tuple(names[int(i)] for i in candidate.head.classes if int(i) not in present)
-            if unjudged:
-                reason += f" No sample tells how well it knows {', '.join(unjudged[:5])} here."
-            report = Report(
-                applied=applied,
-                version=version,
-                judgement=judgement,
-                reason=reason,
-                before=candidate.before,
-                after=candidate.after,
-                samples=len(samples.ids),
-                unjudged=unjudged,
-                classes=tuple(names[int(i)] for i in candidate.head.classes),
-                chosen=candidate.selection.best,
-                trials=candidate.selection.trials,
-                folds=candidate.selection.folds,
-                seconds=time.perf_counter() - begun,
-            )
-            if applied:
-                kept = json.dumps(
-                    {"summary": str(report), "setting": asdict(report.chosen.setting), **_figures(report)}
-                )
-                version = self._store.add_version(kept, candidate.head.to_bytes())
-                self._state = self._load_head()
-            _log.info("%s", report)
-            return replace(report, version=version, seconds=time.perf_counter() - begun)
-
-    def _check_known(self, names: Sequence[str | None]) -> None:
-        if self._new_classes == "add":
-            return
-        known = set(self._store.classes().values())
-        unknown = sorted({name for name in names if name is not None and name not in known})
-        if unknown:
-            raise LabelError(
-                f"expected labels among the classes {sorted(known)[:20]}, found {unknown[:5]}. "
-                f"Correct them, or open with new_classes='add'."
-            )
-
-    def _class_ids(self, names: Sequence[str | None]) -> list[int | None]:
-        self._store.add_classes(list(dict.fromkeys(name for name in names if name is not None)))
-        ids = {name: number for number, name in self._store.classes().items()}
-        return [None if name is None else ids[name] for name in names]
-
-    def _shipped_head(self) -> LinearLayer | None:
-        return self._bundle.head(self._runtime)
-
-    def _load_head(self, number: int | None = None) -> tuple[LinearHead, tuple[str, ...]] | None:
-        """Return a version's head, by default the one in use, with the names of its rows."""
-        number = self._store.current if number is None else number
-        if number == 0:
-            layer = self._shipped_head()
-            if layer is None:
-                return None
-            head = LinearHead(layer, np.arange(len(layer.bias)))
-        else:
-            content = self._store.version(number).head
-            head = LinearHead.from_bytes(content, self._bundle.manifest.width, f"{self._store.name}: version {number}")
-        names = self._store.classes()
-        if not set(head.classes.tolist()) <= names.keys():
-            raise StoreCorruptError(_DAMAGED.format(self._store.name, number, "classes without a name"))
-        return head, tuple(names[int(i)] for i in head.classes)
-
-    def _last_setting(self) -> Setting | None:
-        number = self._store.current
-        if number == 0:
-            return None
-        kept = self._kept(self._store.version(number))["setting"]
-        prior: Prior = "shipped" if kept["prior"] == "shipped" else "none"
-        return Setting(str(kept["head"]), float(kept["regularisation"]), float(kept["source_weight"]), prior)
-
-    def _kept(self, stored: StoredVersion) -> dict[str, Any]:
-        """Return what was written down when a version was made."""
-        try:
-            return dict(json.loads(stored.report))
-        except (ValueError, TypeError) as error:
-            raise StoreCorruptError(_DAMAGED.format(self._store.name, stored.id, f"that {error}")) from error
-
-
-def _figures(report: Report) -> dict[str, object]:
-    plain = report.to_dict()
-    return {name: plain[name] for name in ("judgement", "reason", "before", "after", "samples", "classes", "seconds")}

@@ -7,9 +7,11 @@ device, so such a model is refused before ONNX Runtime sees it.
 from collections.abc import Iterator
 
 from ..errors import BackendError
+from .protobuf import BYTES, fields
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MAX_DEPTH = 64
+# A few dozen times what a backbone of a thousand layers has; read in about a second.
+_MAX_FIELDS = 2**20
 # Field numbers of messages that can hold tensors, by message type: field -> type of what it holds.
 _HOLDS: dict[str, dict[int, str]] = {
     "model": {7: "graph", 20: "training", 25: "function"},
@@ -22,7 +24,6 @@ _HOLDS: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
-_MAX_TAG = 2**32 - 1
 
 
 def refuse_external_data(content: bytes) -> None:
@@ -32,59 +33,22 @@ def refuse_external_data(content: bytes) -> None:
         BackendError: If there is one, or if the file is not a protocol buffer.
     """
     try:
-        _walk(memoryview(content), "model", 0)
+        _walk(memoryview(content), "model", 0, iter(range(_MAX_FIELDS)))
     except ValueError as error:
         raise BackendError(f"expected an ONNX file, found that {error}. Convert the model again.") from error
 
 
-def _walk(view: memoryview, kind: str, depth: int) -> None:
+def _walk(view: memoryview, kind: str, depth: int, budget: Iterator[int]) -> None:
     if depth > _MAX_DEPTH:
         raise ValueError(f"graphs are nested deeper than {_MAX_DEPTH}")
     holds = _HOLDS[kind]
-    for number, wire, value in _fields(view):
+    for number, wire, value in fields(view):
+        if next(budget, None) is None:
+            raise ValueError(f"it has more than {_MAX_FIELDS:,} fields")
         if kind == "tensor" and (number == _EXTERNAL_DATA or (number == _DATA_LOCATION and value != 0)):
             raise BackendError(
                 "expected every tensor inside the ONNX file, found one that names an external file. "
                 "Such a bundle is not opened: convert the model again without external data."
             )
-        if number in holds and wire == _BYTES:
-            _walk(value, holds[number], depth + 1)  # type: ignore[arg-type]  # a length-delimited field is a view
-
-
-def _fields(view: memoryview) -> Iterator[tuple[int, int, int | memoryview]]:
-    at = 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        number, wire = tag >> 3, tag & 7
-        # Protocol buffers drop the higher bits of a longer tag, which would hide a field from this scan.
-        if not number or tag > _MAX_TAG:
-            raise ValueError(f"byte {at:,} follows a field that cannot be")
-        if wire == _VARINT:
-            value, at = _varint(view, at)
-            yield number, wire, value
-            continue
-        if wire == _BYTES:
-            size, at = _varint(view, at)
-        elif wire in (_FIXED32, _FIXED64):
-            size = 4 if wire == _FIXED32 else 8
-        else:
-            raise ValueError(f"byte {at:,} is no part of a protocol buffer")
-        if at + size > len(view):
-            raise ValueError(f"it ends in the middle of a field at byte {at:,}")
-        yield number, wire, view[at : at + size]
-        at += size
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    result = shift = 0
-    while True:
-        if at == len(view):
-            raise ValueError("it ends in the middle of a number")
-        byte = view[at]
-        at += 1
-        result |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return result, at
-        shift += 7
-        if shift > 63:
-            raise ValueError("a number has more than 64 bits")
+        if number in holds and wire == BYTES:
+            _walk(value, holds[number], depth + 1, budget)  # type: ignore[arg-type]  # behind a length there is a view

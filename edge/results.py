@@ -1,63 +1,11 @@
-"""What a learner returns: predictions, reports of adaptations, entries of the history."""
+"""What a learner returns: predictions, entries of the history, and what was forgotten."""
 
-import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .guard import Judgement
 from .head import Float32
-from .selection import Trial
-
-
-@dataclass(frozen=True)
-class Report:
-    """The outcome of one adaptation.
-
-    Args:
-        applied: Whether the candidate is the current head now.
-        version: Number of the version in use after it; 0 is the shipped head.
-        judgement: What the guard says.
-        reason: Why it was applied or not, in words.
-        before: Class-balanced accuracy of the head in use until then, on the held-out samples compared; NaN if there is
-            nothing to compare.
-        after: That of the candidate, on the same samples, each predicted without it.
-        samples: Labelled samples it was fitted on.
-        unjudged: Names of classes without a labelled sample: kept, but nothing here says how well they are known now.
-        classes: Names of the classes of the candidate.
-        chosen: The setting chosen.
-        trials: Every setting tried, best first.
-        folds: Folds of the cross-validation.
-        seconds: Wall time in seconds.
-    """
-
-    applied: bool
-    version: int
-    judgement: Judgement
-    reason: str
-    before: float
-    after: float
-    samples: int
-    unjudged: tuple[str, ...]
-    classes: tuple[str, ...]
-    chosen: Trial
-    trials: tuple[Trial, ...]
-    folds: int
-    seconds: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the report as plain values for JSON; NaN becomes None."""
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)), parse_constant=lambda _: None)
-        return plain
-
-    def __str__(self) -> str:
-        """One line: verdict, figures and reason."""
-        verdict = "applied" if self.applied else "not applied"
-        source = self.chosen.setting.source_weight
-        head = f"{self.chosen.setting.head}, source weight {source:g}" if source else self.chosen.setting.head
-        return f"{verdict} ({head}): {self.before:.3f} -> {self.after:.3f} on {self.samples} samples. {self.reason}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +16,14 @@ class Prediction:
         labels: ``(n,)`` class names.
         probabilities: ``(n, k) float32``; rows add up to 1.
         classes: Names of the ``k`` columns.
+        unknown: ``(n,) bool``: the frame is unlike every class; the label is then the least wrong of them. Known frames
+            are called unknown at the rate stated when the head was fitted; with too few samples to tell, none is.
     """
 
     labels: NDArray[np.str_]
     probabilities: Float32
     classes: tuple[str, ...]
+    unknown: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
 @dataclass(frozen=True)
@@ -90,3 +41,19 @@ class Version:
     current: bool
     time: float
     summary: str
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What forgetting did.
+
+    Args:
+        samples: Number of samples that are gone.
+        versions: Number of versions that are gone, since they were trained on one of them.
+        erased: Whether no byte of them is left in the store's files. False while another process reads an older state:
+            the bytes are erased as soon as it is done, at the next change or opening.
+    """
+
+    samples: int
+    versions: int
+    erased: bool

@@ -53,17 +53,13 @@ class OnnxEmbedder:
                 f"expected a backbone from (n, {', '.join(map(str, spec.shape))}) {spec.dtype} to (n, {width}) "
                 f"float32, found {found}. Convert the model again."
             )
-        self._input, self._output, self._width = inputs[0].name, outputs[0].name, width
-
-    @property
-    def description(self) -> str:
-        """Name and version of the runtime."""
-        return f"onnxruntime {onnxruntime.__version__}"
+        self._input, self._outputs, self._width = inputs[0].name, [outputs[0].name], width
+        self.description = f"onnxruntime {onnxruntime.__version__}"
 
     def embed(self, frames: NDArray[np.generic]) -> Float32:
         """Run the backbone: ``(n, *shape)`` to ``(n, d) float32``."""
         try:
-            (latents,) = self._session.run([self._output], {self._input: frames})
+            (latents,) = self._session.run(self._outputs, {self._input: frames})
         except Exception as error:
             raise embedding_failed(self.description, frames, error) from error
         return check_latents(latents, len(frames), self._width, self.description)

@@ -1,19 +1,25 @@
 """Which head, how strongly regularised, and how much of the source: cross-validation on latents."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
+from time import perf_counter
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .heads import ABSENT, HEADS, Head, Problem, Setting, Weights
+from .distinct import distinct
+from .folds import Int64, assign_folds, can_judge
+from .heads import ABSENT, AUTO, HEADS, Head, Problem, Setting, Weights
+from .heads.held_out import Folds
+from .heads.jobs import jobs_of
 from .heads.problem import Float64
+from .temperature import best_temperatures, probabilities
 
-FOLDS = 5
 # Equal rows of a matrix may have sums that differ by as much as this, so that a tie is no tie without it.
 ROUNDING = 1e-9
-# Greatest cross-entropy of a sample, in nats: one that is wrong and sure must not decide alone.
-WORST = 10.0
+# More logits of one job than this are held as float32.
+_MANY = 1 << 24
 Progress = Callable[[int, int], None]
 
 
@@ -45,35 +51,115 @@ class Selection:
         predicted: ``(n,)`` class of each sample as predicted without it, by the setting that the *other* folds chose,
             so that neither fit nor choice has seen it (Tsamardinos, Greasidou and Borboudakis 2018, "Bootstrapping the
             out-of-sample predictions"); -1 where nothing else is known of its class.
+        probabilities: ``(n, k)`` probabilities of the classes as given by the same fits, at the temperature that is
+            best on the other folds; NaN where nothing else is known of the sample's class.
+        fold: ``(n,)`` the fold that each sample was held out with; -1 where it was not.
     """
 
     best: Trial
     trials: tuple[Trial, ...]
     folds: int
-    predicted: NDArray[np.int64]
+    predicted: Int64
+    probabilities: Float64
+    fold: Int64
 
 
-def assign_folds(y: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Deal samples to folds, class by class in the order given, so that folds have alike classes.
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What cross-validation found of every setting, to choose from as often as is wanted.
 
     Args:
-        y: ``(n,)`` classes, in the order of the sample ids.
-
-    Returns:
-        ``(n,)`` fold of each sample, 0 to 4.
+        problem: The samples.
+        fold: ``(n,)`` fold of each sample; -1 where it could not be held out.
+        weight: Weights of the samples that could.
+        tried: The settings.
+        first: The setting to take unjudged where nothing could be held out.
     """
-    fold = np.empty(len(y), np.int64)
-    behind = 0
-    for label in np.unique(y):
-        rows = np.flatnonzero(y == label)
-        # Each class goes on where the one before ended: folds differ by one sample at most.
-        fold[rows] = (np.arange(len(rows)) + behind) % FOLDS
-        behind += len(rows)
-    return fold
+
+    problem: Problem
+    fold: Int64
+    weight: Float64
+    tried: "list[_Tried]"
+    first: Setting
+
+    @property
+    def settings(self) -> Set[Setting]:
+        """The settings that were tried."""
+        return {setting for job in self.tried for setting in job.settings}
+
+    def choose(self, kept: Set[Setting] | None = None) -> Selection:
+        """Choose a setting from all folds and, for each fold, one from the others.
+
+        Args:
+            kept: The settings to choose from; None for all.
+
+        Returns:
+            The choice and what it rests on. Where no class has two samples and there is no source, nothing can be held
+            out: then the first setting of the first head, unjudged.
+        """
+        fold, n, k = self.fold, len(self.fold), self.problem.k
+        rows = self._rows(kept)
+        if not rows:
+            unknown = Trial(self.first, float("nan"), float("nan"), 1.0)
+            return Selection(unknown, (unknown,), 0, np.full(n, -1), np.full((n, k), np.nan), fold)
+        judged = np.flatnonzero(fold >= 0)
+        y, part, weight = self.problem.y[judged], fold[judged], self.weight
+        labels = np.stack([job.logits[row].argmax(axis=1)[judged] for job, row in rows])
+        correct, losses = labels == y, np.stack([job.losses[row] for job, row in rows])
+        winner = _best(correct, losses, weight)
+        numbers = distinct(part)
+        others = part != numbers[:, None]
+        picks = [_best(correct[:, o], losses[:, o], weight[o]) if o.any() else winner for o in others]
+        # Of each fold's choice all logits, to find its temperature on the other folds.
+        logits = np.stack([rows[pick][0].logits[rows[pick][1]][judged] for pick in picks])
+        away = np.where(others.any(axis=1, keepdims=True), others, True)
+        temperatures, _ = best_temperatures(logits, y, away * weight)
+        predicted, shares = np.full(len(fold), -1), np.full((len(fold), k), np.nan)
+        for place, pick in enumerate(picks):
+            held = ~others[place]
+            predicted[judged[held]] = labels[pick, held]
+            shares[judged[held]] = probabilities(logits[place, held], temperatures[place])
+        trials = [
+            Trial(
+                job.settings[row], float(correct[i] @ weight), float(losses[i] @ weight), float(job.temperatures[row])
+            )
+            for i, (job, row) in enumerate(rows)
+        ]
+        order = sorted(range(len(trials)), key=lambda i: (i != winner, -trials[i].accuracy, trials[i].loss))
+        return Selection(trials[winner], tuple(trials[i] for i in order), len(numbers), predicted, shares, fold)
+
+    def _rows(self, kept: Set[Setting] | None) -> "list[tuple[_Tried, int]]":
+        """Return the settings to choose from: those that keep all classes, or all if none does."""
+        rows = [
+            (job, row)
+            for job in self.tried
+            for row, setting in enumerate(job.settings)
+            if kept is None or setting in kept
+        ]
+        return [(job, row) for job, row in rows if job.keeps[row]] or rows
 
 
-def cross_validate(problem: Problem, heads: Sequence[Head] = HEADS, progress: Progress | None = None) -> Selection:
-    """Try every setting of every head on held-out samples and choose one.
+def cross_validate(
+    problem: Problem,
+    heads: Sequence[Head] = AUTO,
+    progress: Progress | None = None,
+    *,
+    groups: Int64 | None = None,
+    deadline: float | None = None,
+) -> Selection:
+    """Try every setting of every head on held-out samples and choose one: `search` and `Search.choose` in one."""
+    return search(problem, heads, progress, groups=groups, deadline=deadline).choose()
+
+
+def search(
+    problem: Problem,
+    heads: Sequence[Head] = AUTO,
+    progress: Progress | None = None,
+    *,
+    groups: Int64 | None = None,
+    deadline: float | None = None,
+) -> "Search":
+    """Try every setting of every head on held-out samples.
 
     Settings that take the source's mean of a class without local samples for another class are left out, unless all do:
     held-out samples cannot tell that such a class is lost. Among the settings whose accuracy is within one standard
@@ -81,42 +167,44 @@ def cross_validate(problem: Problem, heads: Sequence[Head] = HEADS, progress: Pr
 
     Args:
         problem: Samples in the order of their ids, with source and prior.
-        heads: The heads to try.
-        progress: Called with the number of folds done and of all.
+        heads: The heads to try, from the cheapest to the dearest.
+        progress: Called with the number of steps done and of all; a step is one fold of some settings.
+        groups: ``(n,)`` groups of samples that are never on both sides of a split, or None. Of a class that is in one
+            group only, single samples are held out all the same: see `assign_folds`.
+        deadline: A time of `time.perf_counter`, or None. From then on nothing more is tried, and settings that are not
+            through are left out; the first head is always tried.
 
     Returns:
-        The choice and what it rests on. Where no class has two samples and there is no source, nothing can be held out:
-        then the first setting of the first head, unjudged.
+        What to choose from.
     """
-    settings = [(head, eligible(head, problem)) for head in heads]
-    flat = [setting for _, some in settings for setting in some]
-    judged = _judged(problem)
-    if not judged.any():
-        unknown = Trial(flat[0], float("nan"), float("nan"), 1.0)
-        return Selection(unknown, (unknown,), 0, np.full(len(problem.y), -1))
-    fold = assign_folds(problem.y)
-    numbers = np.unique(fold[judged])
-    logits = np.full((len(flat), len(problem.y), problem.k), ABSENT)
+    jobs = jobs_of([(head, eligible(head, problem)) for head in heads])
+    fold = assign_folds(problem.y, groups)
+    source = np.zeros(problem.k) if problem.source is None else problem.source.count
+    fold[~can_judge(problem.y, fold, source > 0)] = -1
+    judged = np.flatnonzero(fold >= 0)
+    if not len(judged):
+        return Search(problem, fold, np.empty(0), [], jobs[0].settings[0])
     means, owners = _missing(problem)
-    keeps = np.ones(len(flat), np.bool_)
-    for done, number in enumerate(numbers):
-        held = fold == number
-        training = problem.subset(~held)
-        row = 0
-        for head, some in settings:
-            for weights in head.solve(training, some, draft=True):
-                logits[row, held] = weights.logits(problem.x[held])
-                keeps[row] &= bool((weights.logits(means).argmax(axis=1) == owners).all())
-                row += 1
-        if progress is not None:
-            progress(done + 1, len(numbers))
-    tried = np.flatnonzero(keeps) if keeps.any() else np.arange(len(flat))
-    best, trials, chosen = _choose(
-        [flat[i] for i in tried], logits[np.ix_(tried, judged)], problem.y[judged], fold[judged]
-    )
-    predicted = np.full(len(problem.y), -1)
-    predicted[judged] = chosen
-    return Selection(best, trials, len(numbers), predicted)
+    held = tuple(np.flatnonzero(fold == number) for number in distinct(fold[judged]))
+    folds, first, steps = Folds(problem, held, means), jobs[0].parts[0][0], 0
+    tried: list[_Tried] = []
+    y, weight = problem.y[judged], _weight(problem.subset(judged))
+    for job in jobs:
+        logits, keeps = _room(len(job.settings), problem), np.ones(len(job.settings), np.bool_)
+        late = False
+        for rows, found in zip(held, job.logits(folds), strict=True):
+            logits[:, rows] = found[:, : len(rows)]
+            keeps &= (found[:, len(rows) :].argmax(axis=2) == owners).all(axis=1)
+            steps += 1
+            if progress is not None:
+                progress(steps, len(jobs) * len(held))
+            late = deadline is not None and perf_counter() >= deadline and job.parts[0][0] is not first
+            if late:
+                break
+        if late:
+            break
+        tried.append(_Tried(job.settings, logits, keeps, *best_temperatures(logits[:, judged], y, weight[None])))
+    return Search(problem, fold, weight, tried, jobs[0].settings[0])
 
 
 def eligible(head: Head, problem: Problem) -> tuple[Setting, ...]:
@@ -153,36 +241,28 @@ def _missing(problem: Problem) -> tuple[Float64, NDArray[np.intp]]:
     return problem.source.mean[missing], missing
 
 
-def _judged(problem: Problem) -> NDArray[np.bool_]:
-    """Return which samples can be predicted by what is known without them."""
-    known = problem.counts >= 2
-    if problem.source is not None:
-        known |= problem.source.count > 0
-    result: NDArray[np.bool_] = known[problem.y]
+@dataclass(frozen=True, eq=False)
+class _Tried:
+    """The settings of a job, the logits they give, which keep all classes, and their calibrated losses if judged."""
+
+    settings: tuple[Setting, ...]
+    logits: Float64
+    keeps: NDArray[np.bool_]
+    temperatures: Float64
+    losses: Float64
+
+
+def _room(size: int, problem: Problem) -> Float64:
+    """Return an empty ``(size, n, k)`` array for logits."""
+    shape = (size, len(problem.y), problem.k)
+    return cast(Float64, np.empty(shape, np.float32 if np.prod(shape) > _MANY else np.float64))
+
+
+def _weight(problem: Problem) -> Float64:
+    """Return ``(n,)`` weights that add up to 1, those of a class to as much as the mean of its samples' weights."""
+    weight = problem.weights / problem.counts[problem.y]
+    result: Float64 = weight / weight.sum()
     return result
-
-
-def _choose(
-    settings: list[Setting], logits: Float64, y: NDArray[np.int64], fold: NDArray[np.int64]
-) -> tuple[Trial, tuple[Trial, ...], NDArray[np.int64]]:
-    counts = np.bincount(y)
-    weight = 1 / (counts[y] * np.count_nonzero(counts))
-    labels = logits.argmax(axis=2)
-    correct = labels == y
-    scaled = [best_temperature(row, y, weight) for row in logits]
-    each = np.stack([losses for _, losses in scaled])
-    winner = _best(correct, each, weight)
-    predicted = np.empty(len(y), np.int64)
-    for number in np.unique(fold):
-        held = fold == number
-        chosen = winner if held.all() else _best(correct[:, ~held], each[:, ~held], weight[~held])
-        predicted[held] = labels[chosen, held]
-    trials = [
-        Trial(setting, float(correct[i] @ weight), float(each[i] @ weight), scaled[i][0])
-        for i, setting in enumerate(settings)
-    ]
-    order = sorted(range(len(trials)), key=lambda i: (i != winner, -trials[i].accuracy, trials[i].loss))
-    return trials[winner], tuple(trials[i] for i in order), predicted
 
 
 def _best(correct: NDArray[np.bool_], each: Float64, weight: Float64) -> int:
@@ -193,47 +273,3 @@ def _best(correct: NDArray[np.bool_], each: Float64, weight: Float64) -> int:
     error = float(np.sqrt((share**2 * (correct[top] - accuracy[top]) ** 2).sum()))
     loss = np.where(accuracy >= accuracy[top] - error - ROUNDING, each @ share, np.inf)
     return int((loss <= loss.min() + ROUNDING).argmax())
-
-
-def best_temperature(logits: Float64, y: NDArray[np.int64], weight: Float64) -> tuple[float, Float64]:
-    """Find the temperature that makes probabilities of held-out samples most likely.
-
-    Guo et al. 2017, "On Calibration of Modern Neural Networks". The loss is convex in the inverse temperature, so a
-    golden-section search over its logarithm finds it.
-
-    Args:
-        logits: ``(n, k)`` of held-out samples.
-        y: ``(n,)`` their classes.
-        weight: ``(n,)`` their weights.
-
-    Returns:
-        The temperature, and the ``(n,)`` cross-entropy of each sample at it in nats, at most 10. A class that a fold's
-        training did not show cannot be predicted: it has no say in the temperature and costs every setting the same.
-    """
-    top = logits.max(axis=1, keepdims=True)
-    below = np.maximum(logits - top, ABSENT)
-    known = below > ABSENT / 2
-    scale = float(np.median(-np.where(known, below, 0).min(axis=1))) or 1.0
-    own = below[np.arange(len(y)), y]
-    shown = own > ABSENT / 2
-    weight = np.where(shown, weight, 0)
-    low, high, golden = -6.0, 6.0, (5**0.5 - 1) / 2
-
-    def losses(power: float) -> Float64:
-        inverse = np.exp(power) / scale
-        each: Float64 = np.log(np.exp(below * inverse).sum(axis=1)) - own * inverse
-        return np.where(shown, each, 0)
-
-    left, right = high - golden * (high - low), low + golden * (high - low)
-    at_left, at_right = losses(left) @ weight, losses(right) @ weight
-    while high - low > 0.01:
-        if at_left <= at_right:
-            high, right, at_right = right, left, at_left
-            left = high - golden * (high - low)
-            at_left = losses(left) @ weight
-        else:
-            low, left, at_left = left, right, at_right
-            right = low + golden * (high - low)
-            at_right = losses(right) @ weight
-    power = (low + high) / 2
-    return float(scale / np.exp(power)), np.where(shown, np.minimum(losses(power), WORST), WORST)

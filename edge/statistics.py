@@ -17,12 +17,14 @@ from ..tensors import Arrays
 Float64 = NDArray[np.float64]
 # Codes are centred to -128..127; 1,024 products of two of them stay within 2**24, which float32 holds exactly.
 _EXACT_ROWS = 1_024
+# Rows of the second moment that are changed at a time.
+_STRIP = 64
 _CENTRE = 128
 _MAX_CODE, _EXACT = 255.0, 2.0**53
 _HOSTILE = "expected {} in the source statistics, found others. Get the bundle again from where it came from."
 # Up to this width the second moment travels whole; above, as low rank + diagonal.
 FULL_WIDTH = 512
-RANK = 128
+RANK = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +80,50 @@ class Statistics:
         """Return the statistics without those of a subset."""
         return Statistics(self.count - other.count, self.sum - other.sum, self.moment - other.moment)
 
+    def include(self, codes: Codes, classes: NDArray[np.integer]) -> None:
+        """Add samples in place, without looking at the others.
+
+        Args:
+            codes: ``(n, d) uint8``.
+            classes: ``(n,)`` class of each row, 0 to k - 1.
+        """
+        self._shift(codes, classes, 1.0)
+
+    def exclude(self, codes: Codes, classes: NDArray[np.integer]) -> None:
+        """Take samples out in place, without looking at the others: what is left never had them, to the bit.
+
+        Args:
+            codes: ``(n, d) uint8``, all of them included before.
+            classes: ``(n,)`` class of each row.
+
+        Raises:
+            InputError: If a class has fewer samples than are to be taken out; nothing is changed then.
+        """
+        asked = np.bincount(classes, minlength=len(self.count))
+        if len(asked) > len(self.count) or (asked > self.count).any():
+            raise InputError(
+                f"expected samples that were included, at most {self.count.astype(int).tolist()} of each class, found "
+                f"{asked.tolist()}. Compute the statistics anew from the samples that are left."
+            )
+        self._shift(codes, classes, -1.0)
+
+    def without(self, codes: Codes, classes: NDArray[np.integer]) -> "Statistics":
+        """Return the statistics less those of some samples. See `exclude`."""
+        left = Statistics(self.count.copy(), self.sum.copy(), self.moment.copy())
+        left.exclude(codes, classes)
+        return left
+
+    def _shift(self, codes: Codes, classes: NDArray[np.integer], sign: float) -> None:
+        for start in range(0, len(codes), _EXACT_ROWS):
+            rows = codes[start : start + _EXACT_ROWS].astype(np.float64)
+            labels = classes[start : start + _EXACT_ROWS]
+            np.add.at(self.count, labels, sign)
+            np.add.at(self.sum, labels, sign * rows)
+            # In strips, so that no second moment of its own is made for a few samples.
+            for strip in range(0, len(self.moment), _STRIP):
+                part = slice(strip, strip + _STRIP)
+                self.moment[part] += (sign * rows[:, part].T) @ rows
+
     def within(self) -> Float64:
         """Return the ``(d, d)`` scatter within the classes: sums of products of deviations from the class mean."""
         mean = self.sum / np.maximum(self.count, 1)[:, None]
@@ -110,7 +156,7 @@ class SourceStatistics:
 
         Args:
             statistics: Exact statistics of the source.
-            rank: Rank of the low-rank form; by default whole up to a width of 512, rank 128 above.
+            rank: Rank of the low-rank form; by default whole up to a width of 512, rank 256 above.
 
         Returns:
             The statistics to ship.

@@ -2,67 +2,26 @@
 
 import hashlib
 import os
-import secrets
-import sqlite3
-import threading
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Self, cast
+from contextlib import contextmanager, suppress
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import (
-    DuplicateSampleError,
-    InputError,
-    StoreCorruptError,
-    StoreError,
-    StoreMismatchError,
-    StoreVersionError,
-)
+from ..errors import InputError, StoreCorruptError, StoreError
 from ..latent import Codes
-from .database import BUSY, as_store_error, connect, damage, is_read_only
-from .schema import APPLICATION_ID, PAGE_SIZE, SCHEMA_VERSION, migrate
+from . import admission, bounds, class_changes, class_table, erase, founding, samples, staging, targets, versions
+from .admission import Admission
+from .connection import Connection
+from .database import damage
+from .samples import Ids, NewSample, StoredSamples
+from .versions import StoredVersion
 
-Ids = NDArray[np.int64]
-_DUPLICATE = (
-    "expected samples that are not stored yet, found {}. Nothing was stored. Leave it out, or pass on_duplicate='skip'."
-)
+__all__ = ["Admission", "Ids", "Store", "StoredSamples", "StoredVersion"]
 
-
-@dataclass(frozen=True, eq=False)
-class StoredSamples:
-    """Labelled samples of a store, in the order of their ids.
-
-    Args:
-        ids: ``(n,) int64``.
-        classes: ``(n,) int64`` class ids.
-        codes: ``(n, d) uint8`` latent codes.
-    """
-
-    ids: Ids
-    classes: Ids
-    codes: Codes
-
-
-@dataclass(frozen=True)
-class StoredVersion:
-    """An accepted adaptation as it is stored.
-
-    Args:
-        id: Its number, from 1.
-        time: When it was made, in seconds since 1970, by the device's clock.
-        report: JSON text.
-        head: The head's weights.
-    """
-
-    id: int
-    time: float
-    report: str
-    head: bytes
+# Below this a bound would leave no room for anything but SQLite's own pages and one version.
+MIN_BYTES = 2**20
 
 
 class Store:
@@ -74,6 +33,7 @@ class Store:
         width: Number of dimensions of a latent.
         classes: Names of the shipped classes, which get the ids 0, 1, ...
         timeout: Seconds to wait while another process writes.
+        max_bytes: As for `limit`; None leaves the bound as it is.
 
     Raises:
         StoreMismatchError: If it holds latents of another backbone.
@@ -89,29 +49,34 @@ class Store:
         width: int,
         classes: Sequence[str],
         timeout: float = 5.0,
+        max_bytes: int | None = None,
     ) -> None:
-        self.name = "the store in memory" if path is None else Path(path).name
-        self._width, self._timeout, self._lock = width, timeout, threading.RLock()
-        self.read_only = path is not None and is_read_only(Path(path))
-        with self._mapped():
-            self._connection = connect(path, read_only=self.read_only, timeout=timeout)
+        self._db, self._width = Connection(path, timeout), width
+        self.name, self.read_only = self._db.name, self._db.read_only
         try:
-            with self._mapped():
-                self._prepare(variant, classes)
-                self._salt = cast(bytes, self._setting("salt"))
+            founding.prepare(self._db, variant, width, classes)
+            salt = self._db.setting("salt")
+            if not isinstance(salt, bytes):
+                raise StoreCorruptError(damage(self.name, f"its setting 'salt' is {salt!r:.40}"))
+            self._salt = salt
+            if not self.read_only:
+                staging.expire(self._db)
+                erase.finish(self._db, 0)
+                if max_bytes is not None and max_bytes != self.max_bytes:
+                    self.limit(max_bytes)
         except BaseException:
-            self._connection.close()
+            self._db.close()
             raise
 
-    def add(
+    def admit(
         self,
         codes: Codes,
         classes: Sequence[int | None],
         digests: Sequence[bytes],
         keys: Sequence[str | None],
         tags: Sequence[str | None],
-    ) -> Ids:
-        """Store samples in one transaction: all of them or none.
+    ) -> Admission:
+        """Store samples in one transaction: all of them or none, but for those that a bounded store has no room for.
 
         Args:
             codes: ``(n, d) uint8``.
@@ -121,26 +86,26 @@ class Store:
             tags: Groups to forget by, for example a person.
 
         Returns:
-            ``(n,) int64`` ids.
+            The ids, and which stored samples gave way. Those are erased as by `erase`; versions stay.
 
         Raises:
             DuplicateSampleError: If a digest is stored already, or twice in the call.
+            InputError: If there is no such class.
         """
-        now, ids = time.time(), []
-        statement = "INSERT INTO samples (class, key, tag, time, digest, codes) VALUES (?, ?, ?, ?, ?, ?)"
+        new = [NewSample(*row) for row in zip(classes, digests, keys, tags, strict=True)]
         with self.transaction():
-            for i, row in enumerate(codes):
-                try:
-                    cursor = self._connection.execute(
-                        statement, (classes[i], keys[i], tags[i], now, digests[i], row.tobytes())
-                    )
-                except sqlite3.IntegrityError as error:
-                    if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
-                        raise
-                    # Another process stored it since `unstored` looked.
-                    raise DuplicateSampleError(_DUPLICATE.format(f"sample {i} again")) from error
-                ids.append(cursor.lastrowid)
-        return np.array(ids, dtype=np.int64)
+            return admission.admit(self._db, self._width, new, codes)
+
+    def add(
+        self,
+        codes: Codes,
+        classes: Sequence[int | None],
+        digests: Sequence[bytes],
+        keys: Sequence[str | None],
+        tags: Sequence[str | None],
+    ) -> Ids:
+        """Store samples as `admit` does. Returns their ``(n,) int64`` ids; -1 for one that was not kept."""
+        return self.admit(codes, classes, digests, keys, tags).ids
 
     def digest(self, frame: NDArray[np.generic]) -> bytes:
         """Return 16 bytes that tell equal inputs; keyed by the store, so that they identify nothing outside of it."""
@@ -161,129 +126,308 @@ class Store:
         Raises:
             DuplicateSampleError: If `refuse` is true and there is one.
         """
-        new: dict[bytes, int] = {}
-        stored: dict[bytes, int] = {}
-        with self._mapped():
-            for i, digest in enumerate(digests):
-                row = self._connection.execute("SELECT id FROM samples WHERE digest = ?", (digest,)).fetchone()
-                if refuse and (row is not None or digest in new):
-                    where = (
-                        f"it equals sample {new[digest]} of the call" if row is None else f"it is stored as id {row[0]}"
-                    )
-                    raise DuplicateSampleError(_DUPLICATE.format(f"sample {i} again: {where}"))
-                if row is not None:
-                    stored[digest] = int(row[0])
-                else:
-                    new.setdefault(digest, i)
-        return list(new.values()), stored
+        return samples.unstored(self._db, digests, refuse=refuse)
+
+    def stage(self, digests: Sequence[bytes], codes: Codes) -> None:
+        """Put codes of inputs aside until they are added; as many of them as a bounded store has room for."""
+        with self.transaction():
+            n, most = len(digests), self._db.count_setting("max_bytes")
+            if most:
+                new = [NewSample(None, digest, None, None) for digest in digests]
+                n = max(bounds.room(self._db, self._width, new, most), 0)
+            staging.stage(self._db, digests[:n], codes[:n])
+
+    def staged(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
+        """Return the ``(d,) uint8`` codes of those inputs that are staged, by digest."""
+        return staging.staged(self._db, self._width, digests)
+
+    @property
+    def staging(self) -> bool:
+        """Whether anything is staged."""
+        return bool(self._db.number("SELECT EXISTS (SELECT 1 FROM staged)"))
 
     def label(self, ids: Sequence[int], classes: Sequence[int | None]) -> None:
-        """Set the class of stored samples in one transaction.
+        """Set the class of stored samples in one transaction; None takes it away.
 
         Raises:
-            InputError: If an id is not stored.
+            InputError: If an id is not stored, or there is no such class.
         """
         with self.transaction():
-            for i, c in zip(ids, classes, strict=True):
-                if self._connection.execute("UPDATE samples SET class = ? WHERE id = ?", (c, int(i))).rowcount != 1:
-                    raise InputError(f"expected ids that observe() returned, found {i}. Look it up and try again.")
+            class_changes.label(self._db, ids, classes)
 
     def labelled(self) -> StoredSamples:
         """Return every labelled sample, in the order of the ids.
 
         Raises:
-            StoreCorruptError: If a row does not hold a latent of this backbone.
+            StoreCorruptError: If a row does not hold the latent that was stored.
         """
-        with self._mapped(), self._reading():
-            (n,) = self._connection.execute("SELECT count(*) FROM samples WHERE class IS NOT NULL").fetchone()
-            ids, classes = np.empty(n, np.int64), np.empty(n, np.int64)
-            codes = np.empty((n, self._width), np.uint8)
-            rows = self._connection.execute("SELECT id, class, codes FROM samples WHERE class IS NOT NULL ORDER BY id")
-            for i, (sample, label, content) in enumerate(rows):
-                if not isinstance(content, bytes) or len(content) != self._width:
-                    raise StoreCorruptError(
-                        damage(self.name, f"sample {sample} does not have {self._width} bytes of latent")
-                    )
-                ids[i], classes[i] = sample, label
-                codes[i] = np.frombuffer(content, np.uint8)
-        return StoredSamples(ids, classes, codes)
+        return samples.read_where(self._db, self._width, "s.class IS NOT NULL")
+
+    def set_targets(self, ids: Sequence[int] | Ids, values: targets.Float64) -> None:
+        """Label stored samples with ``(n, t)`` real numbers in one transaction; a row of NaN takes them away.
+
+        Raises:
+            InputError: If an id is not stored.
+        """
+        with self.transaction():
+            targets.write(self._db, [int(i) for i in ids], values)
+
+    def measured(self, count: int) -> tuple[StoredSamples, targets.Float64]:
+        """Return every sample with targets, in the order of the ids, and its ``(n, t)`` targets.
+
+        Args:
+            count: Number of targets.
+
+        Raises:
+            StoreCorruptError: If a row does not hold what was stored.
+        """
+        with self._db.reading():
+            return samples.read_where(self._db, self._width, "s.target IS NOT NULL"), targets.read(self._db, count)
+
+    def unlabelled(self) -> StoredSamples:
+        """Return every sample without a label, in the order of the ids; raises as `labelled`."""
+        return samples.read_where(self._db, self._width, "s.class IS NULL AND s.target IS NULL")
+
+    def samples(self, ids: Sequence[int] | Ids) -> StoredSamples:
+        """Return samples in the order asked for.
+
+        Raises:
+            InputError: If an id is not stored.
+            StoreCorruptError: If a row does not hold the latent that was stored.
+        """
+        return samples.read_ids(self._db, self._width, [int(i) for i in ids])
+
+    def ids(self) -> Ids:
+        """Return the ids of all samples, ascending."""
+        return samples.find(self._db, None, None, None)
+
+    def find(self, label_id: int | None = None, tag: str | None = None, key: str | None = None) -> Ids:
+        """Return the ids of the samples that have all of what is given, ascending.
+
+        Raises:
+            InputError: If nothing is given.
+        """
+        if label_id is None and tag is None and key is None:
+            raise InputError("expected a class, a tag or a key to look for, found none of them.")
+        return samples.find(self._db, label_id, tag, key)
+
+    def keys_of(self, ids: Sequence[int] | Ids) -> list[str | None]:
+        """Return the keys of samples.
+
+        Raises:
+            InputError: If an id is not stored.
+        """
+        return samples.keys(self._db, [int(i) for i in ids])
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the store throughout, whatever others write meanwhile."""
+        with self._db.reading():
+            yield
 
     def count(self) -> tuple[int, int]:
         """Return how many samples are stored, and how many of them are labelled."""
-        with self._mapped():
-            all_, labelled = self._connection.execute("SELECT count(*), count(class) FROM samples").fetchone()
+        ((all_, labelled),) = self._db.rows("SELECT count(*), count(coalesce(class, target)) FROM samples")
         return int(all_), int(labelled)
 
+    def erase(self, ids: Sequence[int] | Ids) -> bool:
+        """Erase samples, everything staged, and each version that was trained on one of the samples.
+
+        Versions that were trained on samples which were evicted since go too: whose these were cannot be told any more.
+        If the current version goes, version 0 is current and `refit_pending` is set.
+
+        Args:
+            ids: Sample ids; those that are gone already are passed over.
+
+        Returns:
+            Whether no byte of them is left in the files. False if another process reads an older state for longer than
+            the timeout: then `erase_pending`, and the next change, closing or opening goes on with it.
+
+        Raises:
+            InputError: If an id was never given to a sample.
+        """
+        with self._db.transaction():
+            erase.erase(self._db, [int(i) for i in ids])
+        return erase.finish(self._db, self._db.timeout)
+
+    @property
+    def erase_pending(self) -> bool:
+        """Whether something that was erased may still be in the files."""
+        return erase.pending(self._db)
+
+    @property
+    def refit_pending(self) -> bool:
+        """Whether the version in use was erased and no other one has taken its place; can be set."""
+        return bool(self._db.count_setting("refit"))
+
+    @refit_pending.setter
+    def refit_pending(self, value: bool) -> None:
+        with self.transaction():
+            self._db.set("refit", int(value))
+
+    def limit(self, max_bytes: int | None) -> None:
+        """Bound the size of the file, durably; samples beyond it are evicted now, and the file shrinks.
+
+        Where room is needed, a sample of the largest class gives way, chosen so that each that the class was ever given
+        had the same chance to stay; samples without a label count as one class. See `edge/reservoir.py`.
+
+        Args:
+            max_bytes: The bound in bytes, without the write-ahead log of about a megabyte; None for no bound.
+
+        Raises:
+            InputError: If it is below a megabyte.
+        """
+        check_bound(max_bytes)
+        with self.transaction():
+            admission.limit(self._db, self._width, max_bytes or 0)
+        erase.finish(self._db, self._db.timeout)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The bound of the file in bytes, or None."""
+        return self._db.count_setting("max_bytes") or None
+
     def classes(self) -> dict[int, str]:
-        """Return the name of every class by id."""
-        with self._mapped():
-            return dict(self._connection.execute("SELECT id, name FROM classes ORDER BY id").fetchall())
+        """Return the name of every class that is there, frozen ones too, by id."""
+        return class_table.names(self._db)
+
+    def present(self) -> dict[int, int]:
+        """Return what each class id stands for now: itself, or what it was merged into; removed ones are missing."""
+        return class_table.become(self._db)
+
+    def shipped_classes(self) -> Ids:
+        """Return ``(rows,) int64``: the class id that each shipped class stands for now, -1 if it is removed."""
+        return class_table.of_shipped(self._db)
+
+    def frozen_classes(self) -> frozenset[int]:
+        """Return the ids of the frozen classes."""
+        return class_table.frozen(self._db)
 
     def add_classes(self, names: Sequence[str]) -> None:
-        """Add classes that are not there yet; they get the next ids in order."""
+        """Add classes that are not there yet; they get the next ids in order. Ids are never used again."""
         with self.transaction():
-            self._connection.executemany("INSERT OR IGNORE INTO classes (name) VALUES (?)", [(n,) for n in names])
+            class_table.add(self._db, names)
 
-    def add_version(self, report: str, head: bytes) -> int:
-        """Store a version and make it the current one, in one transaction. Returns its number."""
+    def rename_class(self, class_id: int, name: str) -> None:
+        """Give a class another name.
+
+        Raises:
+            InputError: If there is no such class, or another one has the name.
+        """
         with self.transaction():
-            cursor = self._connection.execute(
-                "INSERT INTO versions (time, report, head) VALUES (?, ?, ?)", (time.time(), report, head)
-            )
-            number = int(cursor.lastrowid or 0)
-            self._set("current", number)
+            class_table.rename(self._db, class_id, name)
+
+    def set_frozen(self, class_id: int, frozen: bool) -> None:
+        """Freeze a class, or learn it again.
+
+        Raises:
+            InputError: If there is no such class.
+        """
+        with self.transaction():
+            class_table.set_frozen(self._db, class_id, frozen)
+
+    def merge_classes(self, ids: Sequence[int], into: int) -> None:
+        """Give the samples of some classes to another one, and remove the emptied ones.
+
+        Raises:
+            InputError: If there is no such class, or one is to be merged into itself.
+        """
+        with self.transaction():
+            class_changes.merge(self._db, ids, into)
+
+    def remove_class(self, class_id: int, forget: bool) -> bool:
+        """Remove a class; its id and that it was shipped stay known, its name does not.
+
+        Args:
+            class_id: The class.
+            forget: Whether its samples are erased, and its name is taken out of the reports of the versions that stay;
+                else its samples lose their label.
+
+        Returns:
+            As `erase`.
+
+        Raises:
+            InputError: If there is no such class.
+        """
+        with self._db.transaction():
+            class_changes.remove(self._db, class_id, forget=forget)
+        return erase.finish(self._db, self._db.timeout)
+
+    def add_version(self, report: str, head: bytes, samples: Ids | None = None) -> int:
+        """Store a version and make it the current one, in one transaction.
+
+        The newest 20 are kept; in a bounded store as many of them as there is room for.
+
+        Args:
+            report: JSON text.
+            head: The head's weights.
+            samples: ``(n,)`` ids of the samples that it was trained on; None if that is not known, so that any erasing
+                takes it along.
+
+        Returns:
+            Its number, which no other version ever has.
+        """
+        with self.transaction():
+            number = versions.insert(self._db, report, head, samples)
+            if self.max_bytes is not None:
+                bounds.drop_old_versions(self._db, self._width, self.max_bytes)
         return number
 
     def versions(self) -> list[StoredVersion]:
-        """Return every version, oldest first."""
-        with self._mapped():
-            rows = self._connection.execute("SELECT id, time, report, head FROM versions ORDER BY id").fetchall()
-        return [StoredVersion(*row) for row in rows]
+        """Return every version, oldest first, whether intact or not."""
+        return versions.read_all(self._db)
 
     def version(self, number: int) -> StoredVersion:
         """Return one version.
 
         Raises:
-            StoreCorruptError: If it is not there.
+            StoreCorruptError: If it is not there, or damaged.
         """
-        with self._mapped():
-            row = self._connection.execute(
-                "SELECT id, time, report, head FROM versions WHERE id = ?", (number,)
-            ).fetchone()
-        if row is None:
-            raise StoreCorruptError(damage(self.name, f"version {number} is missing"))
-        return StoredVersion(*row)
+        return versions.require(self._db, number)
 
     @property
     def current(self) -> int:
-        """Number of the version in use; 0 is the shipped head."""
-        with self._mapped():
-            found = self._setting("current")
-        if not isinstance(found, int):
-            raise StoreCorruptError(damage(self.name, f"its setting 'current' is {found!r:.40}"))
-        return found
+        """Number of the version in use; 0 is the shipped head. Can be set."""
+        return self._db.count_setting("current")
 
     @current.setter
     def current(self, number: int) -> None:
         with self.transaction():
-            self._set("current", number)
+            self._db.set("current", number)
+            # What is chosen stays chosen: a refit that could not be stored yet must not take its place later.
+            self._db.set("refit", 0)
+
+    @property
+    def newest_update(self) -> int:
+        """Number of the newest update that was applied, against replays; 0 for none. Can be set."""
+        return self._db.count_setting("newest_update")
+
+    @newest_update.setter
+    def newest_update(self, number: int) -> None:
+        with self.transaction():
+            self._db.set("newest_update", number)
 
     @property
     def conformed(self) -> str:
         """Description of the runtime whose outputs were last checked against the bundle's, or an empty string."""
-        with self._mapped():
-            return str(self._setting("conformed"))
+        return str(self._db.setting("conformed"))
 
     @conformed.setter
     def conformed(self, description: str) -> None:
         if not self.read_only:
             with self.transaction():
-                self._set("conformed", description)
+                self._db.set("conformed", description)
+
+    def stamp(self) -> tuple[int, int]:
+        """Return a value that changes when anybody, in any thread or process, has changed the store. Microseconds."""
+        return self._db.stamp()
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
-        with self._lock:
-            self._connection.close()
+        if not self.read_only:
+            with suppress(StoreError):
+                erase.finish(self._db, 0)
+        self._db.close()
 
     def __enter__(self) -> Self:
         return self
@@ -294,117 +438,21 @@ class Store:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Run statements all or none, durable on return. Inside another transaction it joins that one."""
-        with self._mapped():
-            if self.read_only:
-                raise StoreError(
-                    f"{self.name} is read-only: expected a file and folder that this process may write to."
-                )
-            if self._connection.in_transaction:
-                yield
-                return
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        """See one state of the store throughout, whatever other processes write meanwhile."""
-        if self._connection.in_transaction:
+        with self._db.transaction():
             yield
-            return
-        self._connection.execute("BEGIN")
-        try:
-            yield
-        finally:
-            self._connection.execute("ROLLBACK")
+        if not self._db.in_transaction:
+            # Evictions, and what a reader stood in the way of before. Whoever is in the way now does not hold this up.
+            erase.finish(self._db, 0)
 
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """Serialise access between threads, and turn SQLite's errors into ours."""
-        with self._lock:
-            try:
-                yield
-            except sqlite3.Error as error:
-                raise as_store_error(error, self.name, self._timeout) from error
 
-    def _prepare(self, variant: str, classes: Sequence[str]) -> None:
-        with self._reading():
-            application, version = self._pragma("application_id"), self._pragma("user_version")
-            empty = self._pragma("schema_version") == 0
-        if not empty and application != APPLICATION_ID:
-            raise StoreCorruptError(damage(self.name, "it is another program's database"))
-        if version > SCHEMA_VERSION:
-            raise StoreVersionError(
-                f"{self.name}: expected a store of schema version {SCHEMA_VERSION} or older, found {version}. "
-                f"Update Acclimate on this device."
-            )
-        if not self.read_only:
-            # Not before: they are written to the file, which is now known to be ours.
-            self._connection.execute(f"PRAGMA page_size = {PAGE_SIZE}")
-            self._write_ahead()
-            self._connection.execute("PRAGMA synchronous = FULL")
-        if version < SCHEMA_VERSION:
-            with self.transaction():
-                # Another process may have done it between the look and the lock.
-                migrate(self._connection, self._pragma("user_version"))
-                self._connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                if empty and self._pragma_rows("SELECT count(*) FROM settings") == 0:
-                    self._found(variant, classes)
-        bound, width = self._setting("variant"), self._setting("width")
-        if bound != variant or width != self._width:
-            raise StoreMismatchError(
-                f"{self.name}: expected latents of backbone {variant[:12]}..., found those of {str(bound)[:12]}... "
-                f"Open it with the bundle and runtime it was made with, or start a new store for this bundle."
-            )
-        rows = self._connection.execute("SELECT name FROM classes WHERE id < ? ORDER BY id", (len(classes),))
-        found = [name for (name,) in rows]
-        if found != list(classes):
-            raise StoreMismatchError(
-                f"{self.name}: expected the classes {list(classes)[:20]} of this bundle, found {found[:20]}. "
-                f"Open it with the bundle it was made with, or start a new store for this one."
-            )
+def check_bound(max_bytes: int | None) -> None:
+    """Check the bound of a store in bytes; None is none.
 
-    def _write_ahead(self) -> None:
-        """Switch to write-ahead logging; unlike other statements, this one does not wait for other processes itself."""
-        until = time.monotonic() + self._timeout
-        while True:
-            try:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in BUSY or time.monotonic() >= until:
-                    raise
-                time.sleep(0.01)
-
-    def _found(self, variant: str, classes: Sequence[str]) -> None:
-        salt = secrets.token_bytes(32)
-        for name, value in (
-            ("variant", variant),
-            ("width", self._width),
-            ("salt", salt),
-            ("current", 0),
-            ("conformed", ""),
-        ):
-            self._set(name, value)
-        self._connection.executemany("INSERT INTO classes (id, name) VALUES (?, ?)", list(enumerate(classes)))
-
-    def _pragma(self, name: str) -> int:
-        return self._pragma_rows(f"PRAGMA {name}")
-
-    def _pragma_rows(self, statement: str) -> int:
-        return int(self._connection.execute(statement).fetchone()[0])
-
-    def _setting(self, name: str) -> str | int | bytes:
-        row = self._connection.execute("SELECT value FROM settings WHERE name = ?", (name,)).fetchone()
-        if row is None:
-            raise StoreCorruptError(damage(self.name, f"its setting {name!r} is missing"))
-        value: str | int | bytes = row[0]
-        return value
-
-    def _set(self, name: str, value: str | int | bytes) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+    Raises:
+        InputError: If it leaves no room, or is no whole number.
+    """
+    if max_bytes is None:
+        return
+    whole = isinstance(max_bytes, int | np.integer) and not isinstance(max_bytes, bool)
+    if not whole or not MIN_BYTES <= max_bytes < 2**62:
+        raise InputError(f"expected max_bytes of at least {MIN_BYTES} for a store, or None, found {max_bytes!r:.80}.")

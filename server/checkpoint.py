@@ -13,8 +13,8 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ..archive import refuse_overwrite
 from ..errors import TrainingError
+from ..files import refuse_overwrite
 
 FORMAT = "acclimate-checkpoint"
 VERSION = 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import jinja2
 
-from ..archive import refuse_overwrite
 from ..errors import InputError
+from ..files import refuse_overwrite
 from .plots import Drawing, Plot, draw, legend
 
 Cell = str | int | float

@@ -6,10 +6,10 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..head import ABSENT as ABSENT
+
 Float64 = NDArray[np.float64]
 Prior = Literal["none", "shipped", "ewc"]
-# Logit of a class that the training samples say nothing of: it is never predicted.
-ABSENT = -1e9
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +50,14 @@ class Problem:
     """Labelled samples and what may help to classify more like them.
 
     Args:
-        x: ``(n, m)`` samples, standardised.
+        x: ``(n, m)`` samples, standardised; float32 where there are very many.
         y: ``(n,)`` classes, 0 to k - 1.
         k: Number of classes.
         source: Source statistics, or None.
         prior: The shipped head, or None; rows of classes that it does not have are 0 with bias `ABSENT`.
-        weight: ``(n,)`` weights of the samples, above 0; None for equal ones. They come on top of the balance between
-            classes: a class counts as much as its mean weight says.
+        weight: ``(n,)`` weights of the samples, above 0; None for equal ones. Within a class, a weight of 2 is the
+            sample twice. They come on top of the balance between classes: a class counts as much as its mean weight
+            says, where the head weighs classes at all.
         fisher: ``(k, m + 1)`` diagonal of the shipped head's Fisher information, the bias last, or None; 0 for classes
             that it does not have.
     """
@@ -73,6 +74,11 @@ class Problem:
         """Return the problem with only some of the samples."""
         weight = None if self.weight is None else self.weight[rows]
         return replace(self, x=self.x[rows], y=self.y[rows], weight=weight)
+
+    @property
+    def weights(self) -> Float64:
+        """``(n,)`` weights of the samples."""
+        return np.ones(len(self.y)) if self.weight is None else self.weight
 
     @property
     def counts(self) -> Float64:
@@ -118,13 +124,3 @@ class Head(Protocol):
         Returns:
             Weights in the order of the settings. A class that neither samples nor source show has bias `ABSENT`.
         """
-
-
-def weighted_means(problem: Problem, weight: float) -> tuple[Float64, Float64]:
-    """Return counts ``(k,)`` and class means ``(k, m)`` of the samples together with the source at a weight."""
-    count = problem.counts
-    total: Float64 = (problem.y == np.arange(problem.k)[:, None]).astype(np.float64) @ problem.x
-    if problem.source is not None and weight > 0:
-        count = count + weight * problem.source.count
-        total += weight * problem.source.count[:, None] * problem.source.mean
-    return count, total / np.where(count > 0, count, 1)[:, None]

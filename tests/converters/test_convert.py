@@ -108,6 +108,40 @@ def test_source_statistics_are_those_of_the_variants_own_codes(
     np.testing.assert_array_equal(arrays["moment"], (codes.T @ codes)[np.triu_indices(width)])
 
 
+@pytest.mark.parametrize("runtime", INSTALLED)
+def test_fisher_information_is_the_shipped_heads(converted: Converted, digits: Any, runtime: Runtime) -> None:
+    """Mean of p (1 - p) times the squared, centred code, recomputed sample by sample from the shipped backbone."""
+    with Bundle(converted.path) as bundle:
+        spec, width, code = bundle.manifest.input, bundle.manifest.width, bundle.code(runtime)
+        embedder = load_backbone(bundle.backbone(runtime), runtime, spec, width)
+        arrays, head = bundle.source(runtime), bundle.head(runtime)
+    assert arrays is not None
+    assert head is not None
+    frames = digits.frames[TRAINED_ON]
+    codes = code.encode(np.concatenate([embedder.embed(frames[i : i + 16]) for i in range(0, len(frames), 16)]))
+    expected = np.zeros((10, width + 1))
+    for row in codes:
+        logits = head.weight.astype(float) @ code.decode(row[None])[0] + head.bias
+        share = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+        away = np.append(row - codes.mean(axis=0), 1.0)
+        expected += np.outer(share * (1 - share), away**2) / len(codes)
+    np.testing.assert_allclose(arrays["fisher"].astype(float), expected, rtol=1e-3, atol=1e-5 * expected.max())
+
+
+@pytest.mark.parametrize("runtime", INSTALLED)
+def test_the_shipped_head_knows_what_it_does_not_know(converted: Converted, digits: Any, runtime: Runtime) -> None:
+    """Frames of grey are, and few digits; of those that the network was not trained on, more than the stated 5 %."""
+    grey = np.broadcast_to(np.arange(256, dtype=np.uint8)[:, None, None, None], (256, 8, 8, 1))
+    with Learner.open(converted.path, runtime=runtime) as learner:
+        assert learner.predict(digits.frames[TRAINED_ON]).unknown.mean() < 0.05
+        assert 0.01 < learner.predict(digits.frames[HELD_OUT]).unknown.mean() < 0.12
+        assert learner.predict(grey).unknown.mean() > 0.9
+    with Bundle(converted.path) as bundle:
+        arrays = bundle.novelty(runtime)
+    assert arrays is not None
+    assert arrays["novelty.numbers"][1:].tolist() == [0.05, 1000]
+
+
 def test_the_kept_head_acts_on_the_cut_alone(converted: Converted, digit_split: Split) -> None:
     """Its weights at the columns of the cut, zeros for every other tap."""
     with Bundle(converted.path) as bundle:
@@ -192,6 +226,7 @@ def test_samples_that_are_no_frames_and_a_bundle_without_classes(tmp_path: Path)
         assert bundle.manifest.input.axes == ("channel", "time")
         assert bundle.head("onnx") is None
         assert bundle.source("onnx") is None
+        assert bundle.novelty("onnx") is None
 
 
 def test_an_existing_file_is_refused_before_any_work(digits: Any, tmp_path: Path) -> None:

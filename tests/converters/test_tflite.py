@@ -1,6 +1,7 @@
 """TFLite: the export computes what torch does at any batch size, and 8 bits lose little of it."""
 
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,15 +13,22 @@ if find_spec("litert_torch") is None or find_spec("ai_edge_quantizer") is None:
 import torch
 from torch import Tensor, nn
 
+from acclimate.bundle import LinearLayer
 from acclimate.converters.export_tflite import export_tflite
 from acclimate.converters.parity import compare
 from acclimate.converters.quantize_tflite import quantize_tflite
 from acclimate.converters.quiet import quiet
+from acclimate.converters.split import Split
 from acclimate.converters.tflite_batch import telling_batch
 from acclimate.converters.tflite_graph import kind, read_model
 from acclimate.converters.variant import Original, embed, make_float, open_backbone, run_module
+from acclimate.edge.export_tflite import export_tflite as export_adapted
+from acclimate.edge.head import LinearHead
 from acclimate.errors import ConversionError
+from acclimate.latent import LatentCode
 from acclimate.manifest import InputSpec, Tap
+
+from .conftest import Digits
 
 pytestmark = pytest.mark.needs_torch
 QUANTIZE, CONV, DEPTHWISE, DEQUANTIZE = 114, 3, 4, 6
@@ -41,6 +49,13 @@ class Shuffled(nn.Module):
         x = x.view(len(x), 2, 4, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
         x = self.mix(self.norm(x.permute(0, 2, 3, 1)))
         return x.mean((1, 2))
+
+
+def interpreter(content: bytes) -> Any:
+    """Return LiteRT's interpreter, with its defaults: XNNPACK computes what it can."""
+    with quiet():
+        from ai_edge_litert.interpreter import Interpreter
+    return Interpreter(model_content=content, num_threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +158,32 @@ def test_what_the_converter_cannot_take_is_refused() -> None:
 
     with pytest.raises(ConversionError, match=r"litert-torch can convert, found .* Leave TFLite out"):
         export_tflite(Bessel(), torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_device_puts_a_head_behind_either_kind(
+    original: Original, float_tflite: bytes, digit_split: Split, digits: Digits, quantized: bool, merged: bool
+) -> None:
+    """The network's own head, behind its latents in a narrow code: 1,000 digits, batches of 1, 8, 32 and all."""
+    content = quantize_tflite(float_tflite, original.samples) if quantized else float_tflite
+    frames = digits.frames[:1000]
+    latents = embed(open_backbone(content, "tflite", original), frames)
+    code = LatentCode.fit(latents[:20], headroom=0)
+    layer = LinearLayer(digit_split.padded_weight(), digit_split.bias)
+    head = LinearHead(layer, np.arange(10) // 2 if merged else np.arange(10))
+    expected = head.probabilities(code.clip(latents))
+    exported = export_adapted(content, layer, code, [f"class {i}" for i in head.ids], head.columns)
+    model = interpreter(exported)
+    for batch in (8, 1, 32, 1000):
+        (taken,), (given,) = model.get_input_details(), model.get_output_details()
+        model.resize_tensor_input(taken["index"], (batch, 8, 8, 1))
+        model.allocate_tensors()
+        model.set_tensor(taken["index"], frames[:batch])
+        model.invoke()
+        found = model.get_tensor(given["index"])
+        np.testing.assert_allclose(found, expected[:batch], atol=1e-3)
+    best = np.sort(expected, axis=1)
+    clear = best[:, -1] - best[:, -2] > 2e-3
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(found.argmax(axis=1)[clear], expected.argmax(axis=1)[clear])

@@ -33,6 +33,14 @@ def content(runtime: Runtime = "onnx", **changes: Any) -> VariantContent:
     return VariantContent(runtime, False, b"backbone for " + runtime.encode(), **{"tolerance": 0.1, **usual, **changes})
 
 
+def verdict(**changes: NDArray[np.generic]) -> dict[str, NDArray[np.generic]]:
+    """Return the arrays of an `unknown` verdict with two discriminants, some of them replaced or added."""
+    draw = np.random.default_rng(2)
+    shapes = {"centre": (D,), "scale": (D,), "weight": (2, D), "span": (2, 2), "mean": (K, 2), "offset": (K,)}
+    usual: dict[str, NDArray[np.generic]] = {name: draw.random(shape, np.float32) for name, shape in shapes.items()}
+    return {f"novelty.{name}": a for name, a in {**usual, "numbers": np.array([1.5, 0.05, 40]), **changes}.items()}
+
+
 def write(path: Path, *variants: VariantContent, **changes: Any) -> Manifest:
     """Write a bundle of these variants."""
     usual: dict[str, Any] = {"classes": ["a", "b", "c"], "input": SPEC, "cut": "pool", "taps": [Tap("pool", 0, D)]}
@@ -88,6 +96,91 @@ def test_low_rank_statistics_come_back(tmp_path: Path) -> None:
         assert found is not None
         assert set(found) == set(source)
         assert all(np.array_equal(found[name], array) for name, array in source.items())
+
+
+def test_fisher_information_comes_back(tmp_path: Path) -> None:
+    """Beside a shipped head, in either form of the statistics; a bundle without has none."""
+    fisher = np.random.default_rng(1).random((K, D + 1), np.float32)
+    source = {**(content().source or {}), "fisher": fisher}
+    write(tmp_path / "a.acc", content(source=source), content("tflite"))
+    with Bundle(tmp_path / "a.acc") as bundle:
+        bundle.verify()
+        np.testing.assert_array_equal((bundle.source("onnx") or {})["fisher"], fisher)
+        assert "fisher" not in (bundle.source("tflite") or {})
+
+
+@pytest.mark.parametrize(
+    ("fisher", "head", "message"),
+    [
+        (np.full((K, D + 1), -1e-9, np.float32), True, "Fisher information of at least 0"),
+        (np.full((K, D + 1), np.inf, np.float32), True, "finite numbers in 'fisher'"),
+        (np.ones((K, D), np.float32), True, "expected 'fisher' as"),
+        (np.ones((K, D + 1)), True, "expected 'fisher' as"),
+        (np.ones((K, D + 1), np.float32), False, "expected the arrays"),
+    ],
+)
+def test_fisher_information_that_cannot_be_is_refused(
+    tmp_path: Path, fisher: NDArray[np.generic], head: bool, message: str
+) -> None:
+    """Below 0, not finite, of another shape or type, or of no head."""
+    made = content(source={**(content().source or {}), "fisher": fisher})
+    with pytest.raises(BundleFormatError, match=message):
+        write(tmp_path / "a.acc", made if head else dataclasses.replace(made, head=None))
+
+
+def test_a_verdict_comes_back(tmp_path: Path) -> None:
+    """Beside a shipped head; a variant without has none."""
+    write(tmp_path / "a.acc", content(novelty=verdict()), content("tflite"))
+    with Bundle(tmp_path / "a.acc") as bundle:
+        bundle.verify()
+        found = bundle.novelty("onnx")
+        assert found is not None
+        assert {name: array.tolist() for name, array in found.items()} == {n: a.tolist() for n, a in verdict().items()}
+        assert bundle.novelty("tflite") is None
+
+
+VERDICTS: dict[str, tuple[dict[str, NDArray[np.generic]], str]] = {
+    "NaN": ({"mean": np.full((K, 2), np.nan, np.float32)}, "finite numbers in 'novelty.mean'"),
+    "an infinite threshold": ({"numbers": np.array([np.inf, 0.05, 40])}, "finite numbers in 'novelty.numbers'"),
+    "another width": ({"centre": np.ones(D + 1, np.float32)}, "expected 'novelty.centre' as"),
+    "float64": ({"weight": np.ones((2, D))}, "expected 'novelty.weight' as"),
+    "one array more": ({"more": np.ones(1)}, "expected the arrays"),
+    "other classes": ({"mean": np.ones((2, 2), "f4"), "offset": np.ones(2, "f4")}, "of 3 classes, found weight"),
+    "an offset less": ({"offset": np.ones(2, np.float32)}, "of 3 classes, found weight"),
+    "no discriminant": (
+        {"weight": np.ones((0, D), "f4"), "span": np.ones((0, 0), "f4"), "mean": np.ones((K, 0), "f4")},
+        "of 3 classes, found weight",
+    ),
+    "more discriminants than dimensions": (
+        {"weight": np.ones((D + 1, D), "f4"), "span": np.ones((D + 1, D + 1), "f4"), "mean": np.ones((K, D + 1), "f4")},
+        "of 3 classes, found weight",
+    ),
+    "a span of other discriminants": ({"span": np.ones((2, 3), np.float32)}, "of 3 classes, found weight"),
+    "a scale of 0": ({"scale": np.r_[np.ones(D - 1, "f4"), np.zeros(1, "f4")]}, "scales above 0, found 0"),
+    "negative scales": ({"scale": np.full(D, -1, np.float32)}, "scales above 0, found -1"),
+    "a rate of 1": ({"numbers": np.array([1.5, 1, 40])}, "a rate between 0 and 1"),
+    "a rate below 0": ({"numbers": np.array([1.5, -0.05, 40])}, "a rate between 0 and 1"),
+    "half a sample": ({"numbers": np.array([1.5, 0.05, 0.5])}, "a number of samples, found 0.05 and 0.5"),
+    "fewer samples than none": ({"numbers": np.array([1.5, 0.05, -1])}, "a number of samples"),
+}
+
+
+@pytest.mark.parametrize("name", VERDICTS)
+def test_a_verdict_that_cannot_be_is_refused(tmp_path: Path, name: str) -> None:
+    """Each of these alone: not finite, of other shapes, types or names, or numbers that give no score."""
+    changes, message = VERDICTS[name]
+    with pytest.raises(BundleFormatError, match=message):
+        write(tmp_path / "a.acc", content(novelty=verdict(**changes)))
+
+
+def test_a_verdict_is_that_of_a_head(tmp_path: Path) -> None:
+    """Without a head, for regression or without classes there is nothing that it could be of."""
+    with pytest.raises(BundleFormatError, match="beside a head that was shipped for classification"):
+        write(tmp_path / "a.acc", content(head=None, novelty=verdict()))
+    with pytest.raises(BundleFormatError, match="beside a head that was shipped for classification"):
+        write(tmp_path / "a.acc", content(source=None, novelty=verdict()), task="regression")
+    with pytest.raises(BundleFormatError, match="expected the members"):
+        write(tmp_path / "a.acc", content(head=None, source=None, novelty=verdict()), classes=[])
 
 
 def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:

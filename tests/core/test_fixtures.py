@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_it_is_small_and_complete(tiny_bundle: Path, scenes: ModuleType) -> None:
-    """Both runtimes, 8-bit weights, a head and statistics for four classes, several taps; below 150 kB."""
+    """Both runtimes, 8-bit weights, head, statistics and verdict for four classes, several taps; below 150 kB."""
     assert tiny_bundle.stat().st_size < 150_000
     with Bundle(tiny_bundle) as bundle:
         bundle.verify()
@@ -29,7 +29,10 @@ def test_it_is_small_and_complete(tiny_bundle: Path, scenes: ModuleType) -> None
         for variant in manifest.variants:
             assert variant.quantized
             assert bundle.head(variant.runtime) is not None
-            assert bundle.source(variant.runtime) is not None
+            source = bundle.source(variant.runtime)
+            assert source is not None
+            assert "fisher" in source
+            assert bundle.novelty(variant.runtime) is not None
 
 
 def test_it_names_no_machine(tiny_bundle: Path) -> None:

@@ -73,12 +73,16 @@ def test_needed_members_are_those_of_the_code(
 
 
 def test_a_signature_may_be_there(tiny_bundle: Path, forgery: ModuleType, tmp_path: Path) -> None:
-    """The one member that no manifest lists."""
-    members = {**forgery.members_of(tiny_bundle), "signature": b"to come"}
+    """The one member that no manifest lists, of exactly the length that the page gives."""
+    members = {**forgery.members_of(tiny_bundle), "signature": bytes(96)}
     archive.write_archive(tmp_path / "a.acc", members)
     with Bundle(tmp_path / "a.acc") as signed:
         signed.verify()
-        assert signed.read("signature") == b"to come"
+        assert signed.read("signature") == bytes(96)
+    for size in (0, 95, 97):
+        archive.write_archive(tmp_path / "a.acc", {**members, "signature": bytes(size)}, overwrite=True)
+        with pytest.raises(BundleFormatError, match=f"a signature of 96 bytes, found {size}"):
+            Bundle(tmp_path / "a.acc")
 
 
 def test_manifest_keys_are_those_of_the_code(page: dict[str, str]) -> None:
@@ -97,15 +101,17 @@ def test_manifest_keys_are_those_of_the_code(page: dict[str, str]) -> None:
 
 def test_arrays_are_those_of_the_code(page: dict[str, str], tiny_bundle: Path, forgery: ModuleType) -> None:
     """Names and types of the arrays, as the checked-in bundle holds them."""
-    latent, head, source, conformance = tables(page["Arrays"]).values()
+    latent, head, source, targets, novelty, conformance = tables(page["Arrays"]).values()
     members = forgery.members_of(tiny_bundle)
-    for rows, name in ((latent, "latent"), (head, "head"), (source[:3], "source"), (conformance, "conformance")):
+    pages = {"latent": latent, "head": head, "source": source[:3] + source[5:], "novelty": novelty}
+    for name, rows in {**pages, "conformance": conformance}.items():
         content = members[f"onnx/{name}.safetensors"]
         (length,) = struct.unpack_from("<Q", content)
         header = json.loads(content[8 : 8 + length])
         said = {row[0].strip("`"): row[1].replace("as `input.dtype`", "U8") for row in rows}
         assert said == {key: entry["dtype"] for key, entry in header.items()}
-    assert keys(source[3:]) == ["factor", "diagonal"]
+    assert keys(source[3:5]) == ["factor", "diagonal"]
+    assert keys(targets) == ["target", "square", "cross"]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +124,7 @@ def test_arrays_are_those_of_the_code(page: dict[str, str], tiny_bundle: Path, f
         ("Manifest", r"at most (\d+) MiB", manifest.MAX_MANIFEST >> 20),
         ("Manifest", r"list of 0 to ([\d,]+) different names", manifest.MAX_CLASSES),
         ("Manifest", r"names of at most (\d+) characters", manifest.MAX_CLASS_NAME),
+        ("Manifest", r"names of the targets, 1 to ([\d,]+)", manifest.MAX_TARGETS),
         ("Manifest", r"A \*name\* is 1 to ([\d,]+) printable", manifest.MAX_TEXT),
         ("Manifest", r"whole numbers from 1 to ([\d,]+): one sample", manifest.MAX_AXIS),
         ("Manifest", r"at most 2\^(\d+) elements", manifest.MAX_ELEMENTS.bit_length() - 1),

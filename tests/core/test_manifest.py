@@ -123,7 +123,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda m: m["taps"][0].update(extra=1), r"manifest.taps\[0\]: expected the keys"),
     (lambda m: m["variants"][1].update({"\ud800": 1}), r"manifest.variants\[1\]: expected the keys"),
     (put("format", "zip"), "format: expected 'acclimate-bundle'"),
-    (put("task", "regression"), r"manifest.task: expected one of \('classification',\), found 'regression'"),
+    (put("task", "ranking"), r"manifest.task: expected one of \('classification', 'regression'\), found 'ranking'"),
     (put("classes", {"a": 1}), "manifest.classes: expected a list of 0 to 10,000 entries, found dict"),
     (put("classes", "ab"), "manifest.classes: expected a list"),
     (put("classes", ["a", "a"]), "classes: expected every name once, found a name twice"),

@@ -1,32 +1,17 @@
 """No shipped class is forgotten for want of local samples: which settings are tried at all."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from acclimate.edge.heads import ABSENT, HEADS, LDA, Problem, Setting, Softmax, Weights
 from acclimate.edge.selection import cross_validate, eligible
 
+from .planted import Planted
+
 Blobs = Callable[..., Any]
-labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A head of known weights, whatever it is trained on."""
-
-    name: str
-    weights: tuple[Weights, ...]
-    source_weight: float = 0.0
-
-    def settings(self, problem: Problem) -> tuple[Setting, ...]:
-        return tuple(Setting(self.name, float(i), self.source_weight) for i in range(len(self.weights)))
-
-    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
-        return [self.weights[int(setting.regularisation)] for setting in settings]
 
 
 def shipped_without(lost: int, problem: Problem) -> Problem:

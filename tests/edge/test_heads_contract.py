@@ -54,6 +54,7 @@ def renamed(problem: Problem, order: np.ndarray) -> Problem:
         problem.k,
         source and SourceTerm(source.count[back], source.mean[back], source.scatter),
         prior and Weights(prior.weight[back], prior.bias[back]),
+        problem.weight,
     )
 
 
@@ -77,6 +78,7 @@ def test_the_order_of_samples_does_not_matter(head: Head, blobs: Blobs) -> None:
 def test_the_names_of_classes_do_not_matter(head: Head, blobs: Blobs) -> None:
     """Renaming classes permutes the rows of the head and changes nothing else."""
     problem, order = blobs(k=4).full(50), np.array([2, 0, 3, 1])
+    problem = replace(problem, weight=np.random.default_rng(0).uniform(0.5, 2, 50))
     expected = [Weights(w.weight[np.argsort(order)], w.bias[np.argsort(order)]) for w in solved(head, problem)]
     assert_close(solved(head, renamed(problem, order)), expected, 1e-8)
 
@@ -154,6 +156,66 @@ def test_source_weight_zero_is_no_source(head: Head, blobs: Blobs) -> None:
     alone = replace(problem, source=None)
     assert settings == head.settings(alone)
     assert_close(head.solve(problem, settings), head.solve(alone, settings), 0)
+
+
+def test_a_weight_of_two_is_the_sample_twice(head: Head, blobs: Blobs) -> None:
+    """Weights count samples; with as many of each class doubled, the classes stay balanced."""
+    problem = blobs().full(45)
+    twice = np.arange(45) < 0
+    for label in range(3):
+        twice[np.flatnonzero(problem.y == label)[:4]] = True
+    rows = np.append(np.arange(45), np.flatnonzero(twice))
+    weighted = replace(problem, weight=np.where(twice, 2.0, 1.0))
+    expected = solved(head, problem.subset(rows))
+    assert_close(solved(head, weighted), expected, 1e-4)
+    assert (
+        max(float(np.abs(a.weight - b.weight).max()) for a, b in zip(solved(head, problem), expected, strict=True))
+        > 1e-4
+    )
+
+
+def test_weights_of_one_are_no_weights(head: Head, blobs: Blobs) -> None:
+    """Equal weights change nothing."""
+    problem = blobs().full(40)
+    assert_close(solved(head, replace(problem, weight=np.ones(40))), solved(head, problem), 1e-8)
+
+
+def test_a_vanishing_weight_is_no_sample(head: Head, blobs: Blobs) -> None:
+    """A sample of next to no weight has next to no say, in balanced classes of which each loses one such."""
+    problem = blobs().problem(45)
+    light = np.unique(problem.y, return_index=True)[1]
+    weight = np.ones(45)
+    weight[light] = 1e-9
+    left = problem.subset(np.setdiff1d(np.arange(45), light))
+    heavy = replace(problem, x=problem.x.copy(), weight=weight)
+    assert_close(solved(head, heavy), solved(head, left), 1e-2)
+
+
+def test_a_heavier_class_is_predicted_more_often(head: Head, blobs: Blobs) -> None:
+    """The weight of a class's samples is the class's, for heads that weigh classes; `prototype` does not."""
+    world = blobs(apart=0.3)
+    problem, (x, _) = world.problem(90), world.draw(600, 5)
+    heavy = replace(problem, weight=np.where(problem.y == 1, 8.0, 1.0))
+    for before, after in zip(solved(head, problem), solved(head, heavy), strict=True):
+        shares = [(w.logits(x).argmax(axis=1) == 1).mean() for w in (before, after)]
+        assert shares[1] > shares[0] or head.name == "prototype"
+
+
+def test_the_scale_of_weights_does_not_matter(head: Head, blobs: Blobs) -> None:
+    """Without a source, weights that are all ten times as large decide alike."""
+    world = blobs(apart=0.7)
+    problem, (x, _) = world.problem(60), world.draw(300, 5)
+    weight = np.random.default_rng(0).uniform(0.5, 2, 60)
+    one, ten = (solved(head, replace(problem, weight=weight * scale)) for scale in (1, 10))
+    for a, b in zip(one, ten, strict=True):
+        assert (a.logits(x).argmax(axis=1) == b.logits(x).argmax(axis=1)).mean() > 0.99
+
+
+def test_one_sample_a_class_is_classified(head: Head, blobs: Blobs) -> None:
+    """From one sample a class, every setting classifies these samples rightly."""
+    x, y = one_a_class(*blobs(k=4, m=12).draw(24, 1))
+    for weights in solved(head, Problem(x, y, 4)):
+        assert (weights.logits(x).argmax(axis=1) == y).all()
 
 
 def test_stronger_regularisation_comes_first(head: Head, blobs: Blobs) -> None:

@@ -90,7 +90,7 @@ def test_a_sample_that_another_process_stored_meanwhile(
     stored, _ = scenes.frames(60, 2, 1.0)
     x, y = scenes.frames(4, 3)
     unaware = (list(range(5)), dict[bytes, int]())
-    monkeypatch.setattr(adapted._store, "unstored", lambda digests, refuse: unaware)
+    monkeypatch.setattr(adapted._session.store, "unstored", lambda digests, refuse: unaware)
     with unchanged(adapted, dump, x), pytest.raises(DuplicateSampleError, match=r"sample 4 again\. Nothing was stored"):
         adapted.observe(np.concatenate([x, stored[:1]]), [*y, "crack"])
 

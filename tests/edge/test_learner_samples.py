@@ -114,6 +114,6 @@ def test_duplicates_can_be_relabelled(learner: Learner, scenes: ModuleType) -> N
     learner.observe(x[:4], ["moss", "moss", "moss", None])
     learner.observe(x, ["bark", None, "crack", "brick", "gravel"], on_duplicate="relabel")
     names = dict(enumerate(learner.classes))
-    found = learner._store.labelled()
+    found = learner._session.store.labelled()
     assert [names[int(c)] for c in found.classes] == ["bark", "moss", "crack", "brick", "gravel"]
     assert learner.samples == (5, 5)

@@ -82,6 +82,7 @@ def test_tags_that_parsers_cut_short_hide_nothing(onnx_by_hand: ModuleType, plac
         (b"\x0a\x05abcd", "ends in the middle of a field"),
         (b"\x0a" + b"\xff" * 9 + b"\x01", "ends in the middle of a field"),
         (b"\x08" + b"\xff" * 11, "a number has more than 64 bits"),
+        (b"\x08" + b"\x80" * 10 + b"\0", "a number has more than 64 bits"),
         (b"\x09" + bytes(7), "ends in the middle of a field"),
         (b"\x0d" + bytes(3), "ends in the middle of a field"),
         (b"\x08\x80", "ends in the middle of a number"),
@@ -101,6 +102,14 @@ def test_graphs_without_end(onnx_by_hand: ModuleType) -> None:
         graph = onnx_by_hand.field(1, onnx_by_hand.field(5, onnx_by_hand.field(6, graph)))
     with pytest.raises(BackendError, match="graphs are nested deeper than 64"):
         refuse_external_data(onnx_by_hand.field(7, graph))
+
+
+def test_fields_without_end(onnx_by_hand: ModuleType) -> None:
+    """The work is bounded: a file of nothing but tiny fields is refused once all its graphs have too many together."""
+    half = onnx_by_hand.field(7, onnx_by_hand.field(5, b"") * (2**19 - 1))
+    refuse_external_data(half + half)
+    with pytest.raises(BackendError, match="it has more than 1,048,576 fields"):
+        refuse_external_data(half + half + onnx_by_hand.field(7, b""))
 
 
 @settings(deadline=None, derandomize=True, max_examples=300)

@@ -88,6 +88,24 @@ OPENING_FIRST: dict[str, tuple[type[AcclimateError], Change]] = {
     ),
     "infinite head": (BundleFormatError, lambda m, _, r: rewritten(m, f"{r}/head.safetensors", bias=filled(np.inf))),
     "no array at all": (BundleFormatError, lambda m, _, r: {f"{r}/head.safetensors": b""}),
+    "verdict NaN": (
+        BundleFormatError,
+        lambda m, _, r: rewritten(m, f"{r}/novelty.safetensors", **{"novelty.mean": filled(np.nan)}),
+    ),
+    "verdict with negative scales": (
+        BundleFormatError,
+        lambda m, _, r: rewritten(m, f"{r}/novelty.safetensors", **{"novelty.scale": filled(-1)}),
+    ),
+    "verdict of other classes": (
+        BundleFormatError,
+        lambda m, _, r: rewritten(
+            m, f"{r}/novelty.safetensors", **{"novelty.mean": another((9, 3)), "novelty.offset": another((9,))}
+        ),
+    ),
+    "verdict with an array more": (
+        BundleFormatError,
+        lambda m, _, r: rewritten(m, f"{r}/novelty.safetensors", more=np.zeros(1, np.float32)),
+    ),
     "other frames to check with": (
         BundleFormatError,
         lambda m, _, r: rewritten(m, f"{r}/conformance.safetensors", input=another((2, 9, 9, 1))),
@@ -158,7 +176,7 @@ def test_an_altered_bundle_does_not_open(
 def test_an_altered_bundle_does_not_open_for_the_first_time(
     tiny_bundle: Path, forgery: ModuleType, onnx_by_hand: ModuleType, tmp_path: Path, runtime: Runtime, name: str
 ) -> None:
-    """A shipped head that is none, and test inputs that the backbone does not answer as promised."""
+    """A shipped head or verdict that is none, and test inputs that the backbone does not answer as promised."""
     error, change = OPENING_FIRST[name]
     members = forgery.members_of(tiny_bundle)
     path = forgery.forge(tiny_bundle, tmp_path / "forged.acc", change(members, onnx_by_hand, runtime))

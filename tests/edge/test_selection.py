@@ -2,50 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from acclimate.edge.heads import HEADS, LDA, Problem, Prototype, Setting, Softmax, SourceTerm, Weights
-from acclimate.edge.selection import FOLDS, assign_folds, cross_validate
+from acclimate.edge.folds import FOLDS, assign_folds
+from acclimate.edge.heads import AUTO, HEADS, LDA, Problem, Prototype, Setting, Softmax, SourceTerm, Weights
+from acclimate.edge.selection import cross_validate
+
+from .planted import Planted
 
 Blobs = Callable[..., Any]
-labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
-
-
-@dataclass(frozen=True)
-class Planted:
-    """A head of known weights, whatever it is trained on."""
-
-    name: str
-    weights: tuple[Weights, ...]
-    source_weight: float = 0.0
-
-    def settings(self, problem: Problem) -> tuple[Setting, ...]:
-        return tuple(Setting(self.name, float(i), self.source_weight) for i in range(len(self.weights)))
-
-    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
-        return [self.weights[int(setting.regularisation)] for setting in settings]
-
-
-@given(labels)
-def test_folds_are_stratified(y: np.ndarray) -> None:
-    """Every class is spread over the folds evenly, and folds differ by at most one sample."""
-    fold = assign_folds(y)
-    assert set(fold) <= set(range(FOLDS))
-    for rows in [np.ones(len(y), bool), *(y == c for c in np.unique(y))]:
-        sizes = np.bincount(fold[rows], minlength=FOLDS)
-        assert sizes.max() - sizes.min() <= 1
-
-
-@given(labels, st.integers(0, 2**32), st.integers(0, 60))
-def test_folds_do_not_depend_on_the_order_of_later_samples(y: np.ndarray, seed: int, cut: int) -> None:
-    """Equal labels give equal folds, and shuffling the samples behind one changes neither its fold nor any before."""
-    later = np.random.default_rng(seed).permutation(y[cut:])
-    assert (assign_folds(np.append(y[:cut], later))[:cut] == assign_folds(y)[:cut]).all()
 
 
 @pytest.mark.parametrize(("n", "m", "k"), [(40, 60, 2), (60, 20, 3)])
@@ -220,8 +189,113 @@ def test_nothing_to_hold_out_is_said(blobs: Blobs) -> None:
 
 
 def test_progress_counts_folds(blobs: Blobs) -> None:
-    """The callback hears of every fold, once, in order."""
+    """The callback hears of every fold of every head, once, in order; heads that are solved together count once."""
     heard: list[tuple[int, int]] = []
     found = cross_validate(blobs().problem(30), HEADS, lambda done, total: heard.append((done, total)))
-    assert heard == [(i + 1, FOLDS) for i in range(FOLDS)]
+    assert heard == [(i + 1, 3 * FOLDS) for i in range(3 * FOLDS)]
     assert found.folds == FOLDS
+
+
+@dataclass
+class Memory:
+    """A head that knows its training samples by heart, and guesses the first class for all others."""
+
+    name: str = "memory"
+    width: int = 8
+
+    def settings(self, problem: Problem) -> tuple[Setting, ...]:
+        return (Setting(self.name, 1.0),)
+
+    def solve(self, problem: Problem, settings: tuple[Setting, ...], *, draft: bool = False) -> list[Weights]:
+        # Each group has an axis of its own, so the weights hold what was seen of each group and nothing else.
+        weight = np.zeros((problem.k, self.width))
+        np.add.at(weight, problem.y, problem.x)
+        return [Weights(weight, np.append(0.1, np.zeros(problem.k - 1)))]
+
+
+def scenes(count: int = 8, each: int = 6) -> tuple[Problem, np.ndarray]:
+    """Return samples that tell nothing but their group, which tells the class of those seen with it."""
+    groups = np.repeat(np.arange(count), each)
+    return Problem(np.eye(count)[groups], groups % 2, 2), groups
+
+
+def test_samples_of_a_group_are_never_on_both_sides() -> None:
+    """A head that recognises groups is right on every sample without them, and at a loss where they are kept apart."""
+    problem, groups = scenes()
+    assert (cross_validate(problem, (Memory(),)).predicted == problem.y).all()
+    apart = cross_validate(problem, (Memory(),), groups=groups)
+    assert (apart.predicted == 0).all()
+    assert all(len(np.unique(apart.fold[groups == group])) == 1 for group in range(8))
+
+
+def test_probabilities_are_those_of_the_predictions(blobs: Blobs) -> None:
+    """They add up to 1, name the predicted class, and are as sure as they are right; NaN where nothing is known."""
+    problem = blobs(k=3, apart=0.5).problem(300)
+    lone = problem.subset((problem.y != 1) | (np.cumsum(problem.y == 1) == 1))
+    found = cross_validate(lone)
+    known = found.predicted >= 0
+    assert (known == (found.fold >= 0)).all()
+    assert (known == (lone.y != 1)).all()
+    assert np.isnan(found.probabilities[~known]).all()
+    np.testing.assert_allclose(found.probabilities[known].sum(axis=1), 1)
+    assert (found.probabilities[known].argmax(axis=1) == found.predicted[known]).all()
+    sure, right = found.probabilities[known].max(axis=1).mean(), (found.predicted == lone.y)[known].mean()
+    assert abs(sure - right) < 0.05
+
+
+def test_probabilities_do_not_depend_on_the_labels_of_their_fold() -> None:
+    """Swapping the labels within a fold changes nothing of what is said of it: no fit, choice or temperature saw them.
+
+    With heads that look at no labels and two settings of which one is better by far, what could change is how sure the
+    probabilities are.
+    """
+    rng = np.random.default_rng(0)
+    y = np.arange(100) % 2
+    x = rng.normal(size=(100, 2)) + (2 * y - 1)[:, None] * [1.0, 0.2]
+    head = Planted("planted", tuple(Weights(np.stack([-axis, axis]), np.zeros(2)) for axis in np.eye(2)))
+    fold = assign_folds(y)
+    swapped = np.where(fold == 2, 1 - y, y)
+    before, after = (cross_validate(Problem(x, labels, 2), (head,)) for labels in (y, swapped))
+    assert (before.fold == fold).all()
+    assert (after.fold == fold).all()
+    np.testing.assert_allclose(after.probabilities[fold == 2], before.probabilities[fold == 2], rtol=1e-6)
+    assert not np.allclose(after.probabilities[fold != 2], before.probabilities[fold != 2], rtol=1e-3)
+
+
+def test_after_the_deadline_only_the_first_head_is_tried(blobs: Blobs) -> None:
+    """Out of time from the start, the cheapest head is still tried at every setting, and nothing else."""
+    problem = blobs().full(40)
+    found = cross_validate(problem, deadline=perf_counter())
+    assert {trial.setting.head for trial in found.trials} == {"prototype"}
+    assert len(found.trials) == len(Prototype().settings(problem))
+    assert found.best.accuracy == cross_validate(problem, (Prototype(),)).best.accuracy
+    later = cross_validate(problem, deadline=perf_counter() + 1e6)
+    assert {trial.setting.head for trial in later.trials} == {head.name for head in AUTO}
+
+
+def test_a_head_that_is_late_is_left_out_and_nothing_after_it_is_begun(blobs: Blobs) -> None:
+    """Time that runs out between two folds ends the search there: what is not through is not among the trials."""
+    problem, begun = blobs().problem(40), []
+    (weights,) = Prototype().solve(problem, (Setting("prototype", 0.0),))
+
+    def slow(done: int, total: int) -> None:
+        begun.append(done)
+        while done == FOLDS + 2 and perf_counter() < deadline:
+            pass
+
+    heads = tuple(Planted(name, (weights,)) for name in "abc")
+    deadline = perf_counter() + 0.5
+    found = cross_validate(problem, heads, slow, deadline=deadline)
+    assert [trial.setting.head for trial in found.trials] == ["a"]
+    assert begun == list(range(1, FOLDS + 3))
+
+
+def test_heavier_samples_decide(blobs: Blobs) -> None:
+    """Accuracy is weighted: a setting that is right on the heavy samples alone is taken for right."""
+    y = np.arange(60) % 2
+    heavy = np.arange(60) % 4 < 2
+    x = np.stack([np.where(heavy, 1, -1), np.where(heavy, -1, 1)], axis=1) * (2.0 * y - 1)[:, None]
+    head = Planted("planted", tuple(Weights(np.stack([-axis, axis]), np.zeros(2)) for axis in np.eye(2)))
+    found = cross_validate(Problem(x, y, 2, weight=np.where(heavy, 99.0, 1.0)), (head,))
+    assert found.best.setting.regularisation == 0
+    assert found.best.accuracy == pytest.approx(0.99)

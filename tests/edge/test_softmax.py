@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.heads import ABSENT, Problem, Setting, Softmax, Weights
-from acclimate.edge.heads.softmax import Objective, minimise
+from acclimate.edge.heads import ABSENT, Prior, Problem, Setting, Softmax, Weights
+from acclimate.edge.heads.softmax import EWC_REGULARISATIONS, FLOOR
 
 Blobs = Callable[..., Any]
 
 
-def softmax(problem: Problem, r: float, prior: str = "none") -> Weights:
+def softmax(problem: Problem, r: float, prior: Prior = "none") -> Weights:
     """Solve one setting of the softmax head."""
-    return Softmax().solve(problem, (Setting("softmax", r, prior="shipped" if prior == "shipped" else "none"),))[0]
+    return Softmax().solve(problem, (Setting("softmax", r, prior=prior),))[0]
 
 
 def loss(problem: Problem, weights: Weights, alpha: float) -> float:
@@ -61,55 +61,62 @@ def test_two_classes_are_scikit_learns(sklearn: ModuleType, blobs: Blobs) -> Non
     np.testing.assert_allclose(found.bias[1] - found.bias[0], oracle.intercept_[0], atol=1e-4)
 
 
-def objective(seed: int, n: int = 20, m: int = 4, k: int = 3) -> tuple[Objective, np.ndarray, np.ndarray]:
-    """Draw an objective with unequal weights, a penalty per column and a prior; a point; a direction."""
-    rng = np.random.default_rng(seed)
-    weight = rng.uniform(0.1, 1, (n, 1))
-    x = np.hstack([rng.normal(size=(n, m)), np.ones((n, 1))])
-    target = np.eye(k)[rng.integers(0, k, n)]
-    shape = (k, m + 1)
-    made = Objective(x, target, weight / weight.sum(), rng.uniform(0, 0.5, m + 1), rng.normal(size=shape))
-    return made, rng.normal(size=shape), rng.normal(size=shape)
+def test_sample_weights_are_scikit_learns(sklearn: ModuleType, blobs: Blobs) -> None:
+    """Weights on top of the balance between classes: scikit-learn's, given the product of both."""
+    from sklearn.linear_model import LogisticRegression
+
+    whole = blobs(k=3, m=6, apart=0.5).problem(90)
+    problem = whole.subset((whole.y > 0) | (np.arange(90) % 2 == 0))
+    given = np.random.default_rng(0).uniform(0.2, 3, len(problem.y))
+    share = given / problem.counts[problem.y]
+    alpha = 0.01 * float((problem.x**2).sum(axis=1) @ given) / given.sum()
+    oracle = LogisticRegression(C=1 / (alpha * share.sum()), tol=1e-12, max_iter=100_000)
+    oracle.fit(problem.x, problem.y, sample_weight=share)
+    found = softmax(replace(problem, weight=given), 0.01)
+    np.testing.assert_allclose(found.weight, oracle.coef_, atol=1e-4 * np.abs(oracle.coef_).max())
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_gradient_is_the_slope_of_the_value(seed: int) -> None:
-    """Along any direction the gradient equals the central difference of the value."""
-    made, point, direction = objective(seed)
-    step = 1e-5
-    slope = (made.value(point + step * direction)[0] - made.value(point - step * direction)[0]) / (2 * step)
-    gradient = made.gradient(point, made.value(point)[1])
-    assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-7, abs=1e-9)
+def test_equal_weights_are_no_weights(blobs: Blobs) -> None:
+    """Whatever they are."""
+    problem = blobs().problem(40)
+    found = softmax(replace(problem, weight=np.full(40, 7.0)), 0.01)
+    np.testing.assert_allclose(found.weight, softmax(problem, 0.01).weight, atol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_curvature_is_the_slope_of_the_gradient(seed: int) -> None:
-    """The Hessian times a direction equals the central difference of the gradient along it."""
-    made, point, direction = objective(seed)
-    step = 1e-5
-    ends = [made.gradient(p, made.value(p)[1]) for p in (point + step * direction, point - step * direction)]
-    found = made.curvature(made.value(point)[1], direction)
-    np.testing.assert_allclose(found, (ends[0] - ends[1]) / (2 * step), rtol=1e-6, atol=1e-8)
+def test_a_weightless_sample_is_hardly_there(blobs: Blobs) -> None:
+    """A poisoned sample of vanishing weight changes little, of usual weight much."""
+    world = blobs(apart=0.7)
+    problem = world.problem(60)
+    y = problem.y.copy()
+    rows = np.arange(0, 60, 6)
+    y[rows] = (y[rows] + 1) % 3
+    clean = softmax(problem.subset(np.setdiff1d(np.arange(60), rows)), 0.01)
+    light = np.where(np.isin(np.arange(60), rows), 1e-9, 1.0)
+    # Balance counts samples: of alike classes each loses as many, so that nothing else differs.
+    gaps = [
+        np.abs(softmax(replace(problem, y=y, weight=weight), 0.01).weight - clean.weight).max()
+        for weight in (light, np.ones(60))
+    ]
+    assert gaps[0] < 0.1 * gaps[1]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_minimum_is_flat_and_found_from_anywhere(seed: int) -> None:
-    """The gradient vanishes at what is found, and every start finds the same point."""
-    made, far, _ = objective(seed)
-    made = replace(made, penalty=made.penalty + 0.05)
-    found = [minimise(made, start, 1e-9) for start in (made.prior, 3 * far, np.zeros_like(far))]
-    assert np.abs(made.gradient(found[0], made.value(found[0])[1])).max() < 1e-8
-    np.testing.assert_allclose(found[1], found[0], atol=1e-6)
-    np.testing.assert_allclose(found[2], found[0], atol=1e-6)
+def test_single_precision_samples_stay_so(blobs: Blobs) -> None:
+    """A problem too large for double precision is solved to four digits in single."""
+    problem = blobs(k=4, m=20, apart=0.7).problem(200)
+    narrow = replace(problem, x=problem.x.astype(np.float32))
+    for r in (0.1, 0.001):
+        expected = softmax(problem, r).weight
+        np.testing.assert_allclose(softmax(narrow, r).weight, expected, atol=1e-4 * np.abs(expected).max())
 
 
-def test_a_far_start_does_not_diverge() -> None:
-    """From a start where every probability is 0 or 1 and Newton's step is far too long, the minimum is still found."""
-    made, far, _ = objective(0)
-    made = replace(made, penalty=np.full(5, 1e-3))
-    expected = minimise(made, made.prior, 1e-9)
-    found = minimise(made, 1e3 * far, 1e-9)
-    assert made.value(found)[0] == pytest.approx(made.value(expected)[0], rel=1e-6)
+def test_few_settings_at_a_time_give_the_same(blobs: Blobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are minimised together, and in whatever order they are asked for."""
+    problem = blobs().full(40)
+    settings = Softmax().settings(problem)[::-1]
+    together = Softmax().solve(problem, settings)
+    monkeypatch.setattr("acclimate.edge.heads.softmax._TOGETHER", 3 * 40 * 2)
+    for a, b in zip(Softmax().solve(problem, settings), together, strict=True):
+        np.testing.assert_allclose(a.weight, b.weight, atol=1e-5)
 
 
 def test_infinite_strength_gives_the_shipped_head_back(blobs: Blobs) -> None:
@@ -162,3 +169,87 @@ def test_weights_grow_as_the_penalty_falls(blobs: Blobs) -> None:
         alpha = setting.regularisation * float((problem.x**2).sum()) / 60
         # The minimum is no worse than zero weights, whose loss is log k.
         assert alpha / 2 * norm <= np.log(3) + 1e-9
+
+
+def with_fisher(problem: Problem) -> tuple[Problem, Weights, np.ndarray]:
+    """Add Fisher information; return it and the shipped head too."""
+    fisher = np.random.default_rng(0).uniform(0.1, 1, (problem.k, problem.x.shape[1] + 1))
+    assert problem.prior is not None
+    return replace(problem, fisher=fisher), problem.prior, fisher
+
+
+def test_ewc_is_offered_with_a_head_and_its_fisher_information(blobs: Blobs) -> None:
+    """And not without either; the strongest pull first."""
+    problem, _, _ = with_fisher(blobs().full(40))
+    offered = [s for s in Softmax().settings(problem) if s.prior == "ewc"]
+    assert [s.regularisation for s in offered] == sorted(EWC_REGULARISATIONS, reverse=True)
+    for lacking in (replace(problem, fisher=None), replace(problem, prior=None)):
+        assert not [s for s in Softmax().settings(lacking) if s.prior == "ewc"]
+
+
+@pytest.mark.parametrize("r", [10.0, 0.1])
+def test_the_ewc_optimum_is_a_general_optimisers(blobs: Blobs, r: float) -> None:
+    """SciPy's BFGS on the loss written out, with a penalty of its own for each weight."""
+    minimize = pytest.importorskip("scipy.optimize", reason="SciPy, the oracle, is not installed").minimize
+    problem, prior, fisher = with_fisher(blobs(apart=0.5).full(60))
+    shipped = np.hstack([prior.weight, prior.bias[:, None]])
+    penalty = r * fisher + FLOOR * float((problem.x**2).sum()) / 60
+
+    def value(flat: np.ndarray) -> float:
+        theta = flat.reshape(shipped.shape)
+        weights = Weights(theta[:, :-1], theta[:, -1])
+        return loss(problem, weights, 0) + 0.5 * float((penalty * (theta - shipped) ** 2).sum())
+
+    oracle = minimize(value, shipped.ravel(), method="BFGS", options={"gtol": 1e-7}).x.reshape(shipped.shape)
+    found = softmax(problem, r, "ewc")
+    np.testing.assert_allclose(np.hstack([found.weight, found.bias[:, None]]), oracle, atol=1e-4)
+
+
+def test_infinite_ewc_strength_gives_the_shipped_head_back(blobs: Blobs) -> None:
+    """Where there is information on every weight."""
+    problem, prior, _ = with_fisher(blobs().full(40))
+    found = softmax(problem, 1e9, "ewc")
+    np.testing.assert_allclose(found.weight, prior.weight, atol=1e-6)
+    np.testing.assert_allclose(found.bias, prior.bias, atol=1e-6)
+
+
+def test_without_information_a_dimension_is_free(blobs: Blobs) -> None:
+    """All others are held at the shipped head; this one goes where the samples alone, given the others, want it."""
+    problem, prior, fisher = with_fisher(blobs(apart=0.5).full(300))
+    fisher[:, 2] = 0
+    found = softmax(problem, 1e9, "ewc")
+    others = np.array([0, 1, 3, 4])
+    np.testing.assert_allclose(found.weight[:, others], prior.weight[:, others], atol=1e-6)
+    step, slopes = 1e-5, []
+    for c in range(3):
+        ends = []
+        for h in (step, -step):
+            weight = found.weight.copy()
+            weight[c, 2] += h
+            ends.append(loss(problem, Weights(weight, found.bias), 0))
+        slopes.append((ends[0] - ends[1]) / (2 * step))
+    held = FLOOR * float((problem.x**2).sum()) / 300 * (found.weight - prior.weight)[:, 2]
+    np.testing.assert_allclose(slopes, -held, atol=1e-6)
+    assert np.abs(found.weight - prior.weight)[:, 2].max() > 0.1
+
+
+def test_equal_information_is_l2_sp(blobs: Blobs) -> None:
+    """With the same for every weight, both penalties are one."""
+    problem = blobs().full(40)
+    square = float((problem.x**2).sum()) / 40
+    problem = replace(problem, fisher=np.full((3, 6), square))
+    a, b = softmax(problem, 0.02, "ewc"), softmax(problem, 0.02 + FLOOR, "shipped")
+    np.testing.assert_allclose(a.weight, b.weight, atol=1e-6)
+
+
+def test_a_class_without_information_is_held_like_the_others(blobs: Blobs) -> None:
+    """A class that the shipped head lacks is drawn to 0 by the mean of the others' information."""
+    problem, shipped, fisher = with_fisher(blobs().full(40))
+    prior = Weights(shipped.weight * np.array([[1.0], [1], [0]]), np.append(shipped.bias[:2], ABSENT))
+    fisher = fisher * np.array([[1.0], [1], [0]])
+    problem = replace(problem, prior=prior, fisher=fisher)
+    filled = fisher.copy()
+    filled[2] = fisher[:2].mean(axis=0)
+    known = replace(problem, prior=Weights(prior.weight, np.append(prior.bias[:2], 0)), fisher=filled)
+    np.testing.assert_allclose(softmax(problem, 1.0, "ewc").weight, softmax(known, 1.0, "ewc").weight, atol=1e-9)
+    assert not fisher[2].any()

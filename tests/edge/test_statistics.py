@@ -75,6 +75,52 @@ def test_subtracting_samples_leaves_no_trace(sample: Sample, cut: int) -> None:
     assert same(Statistics.of(codes, y, k) - forgotten, Statistics.of(codes[cut:], y[cut:], k))
 
 
+@given(labelled_codes(), st.lists(st.tuples(st.booleans(), st.integers(0, 29)), max_size=12))
+def test_any_history_of_changes_leaves_no_trace(sample: Sample, moves: list[tuple[bool, int]]) -> None:
+    """After samples came and went in place, statistics equal, bit for bit, those of the samples that are left."""
+    codes, y, k = sample
+    found, left = Statistics.of(codes, y, k), list(range(len(y)))
+    for comes, place in moves:
+        if comes and len(y):
+            row = place % len(y)
+            found.include(codes[[row]], y[[row]])
+            left.append(row)
+        elif left:
+            row = left.pop(place % len(left))
+            found.exclude(codes[[row]], y[[row]])
+    assert same(found, Statistics.of(codes[left], y[left], k))
+
+
+@given(labelled_codes(), st.integers(0, 30))
+def test_samples_left_out_leave_no_trace(sample: Sample, cut: int) -> None:
+    """`without` equals, bit for bit, statistics that never had the samples, and leaves those it started from alone."""
+    codes, y, k = sample
+    whole = Statistics.of(codes, y, k)
+    assert same(whole.without(codes[:cut], y[:cut]), Statistics.of(codes[cut:], y[cut:], k))
+    assert same(whole, Statistics.of(codes, y, k))
+
+
+def test_many_wide_rows_in_place_are_exact() -> None:
+    """More rows than a block and more dimensions than a strip give the bits of the whole, in place too."""
+    rng = np.random.default_rng(0)
+    codes, y = rng.integers(0, 256, (2_500, 150)).astype(np.uint8), rng.integers(0, 3, 2_500)
+    found = Statistics.empty(3, 150)
+    found.include(codes, y)
+    assert same(found, Statistics.of(codes, y, 3))
+    found.exclude(codes[:2_400], y[:2_400])
+    assert same(found, Statistics.of(codes[2_400:], y[2_400:], 3))
+
+
+def test_samples_that_were_never_there_cannot_be_taken_out() -> None:
+    """Taking out more of a class than it has is refused, and changes nothing."""
+    codes, y, k = world(9)
+    found = Statistics.of(codes, y, k)
+    for rows, classes in ((codes[:4], np.zeros(4, np.int64)), (codes[:1], np.array([k]))):
+        with pytest.raises(InputError, match=r"expected samples that were included, at most \[3, 3, 3\] .* found"):
+            found.exclude(rows, classes)
+    assert same(found, Statistics.of(codes, y, k))
+
+
 def test_no_sample_is_the_zero_of_addition() -> None:
     """Adding the statistics of no samples changes nothing."""
     found = Statistics.of(*world())
@@ -140,8 +186,8 @@ def test_more_directions_come_closer() -> None:
 
 @pytest.mark.parametrize(("width", "whole"), [(FULL_WIDTH, True), (FULL_WIDTH + 1, False)])
 def test_the_form_follows_the_width(width: int, whole: bool) -> None:
-    """Up to 512 dimensions the moment travels whole, above as 128 directions and the diagonal."""
-    shipped = SourceStatistics.compress(Statistics.of(*world(n=200, d=width)))
+    """Up to 512 dimensions the moment travels whole, above as 256 directions and the diagonal."""
+    shipped = SourceStatistics.compress(Statistics.of(*world(n=600, d=width)))
     assert (shipped.moment is not None) == whole
     if not whole:
         assert shipped.factor is not None

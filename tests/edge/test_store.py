@@ -133,8 +133,10 @@ def test_a_label_must_be_a_class(opened: Opener, path: Path) -> None:
     store = opened()
     fill(store)
     before = content(path)
-    with pytest.raises(StoreError, match="Nothing was changed"):
+    with pytest.raises(InputError, match=r"ids of classes that are there, found \[77\]\. Nothing was changed"):
         store.label([1], [77])
+    with pytest.raises(InputError, match=r"ids of classes that are there, found \[77\]\. Nothing was changed"):
+        store.add(np.zeros((1, WIDTH), np.uint8), [77], [b"new"], [None], [None])
     assert content(path) == before
 
 

@@ -48,7 +48,7 @@ def test_a_newer_schema_is_refused(opened: Opener, path: Path) -> None:
     connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     connection.close()
     before = content(path)
-    with pytest.raises(StoreVersionError, match=r"a store of schema version 1 or older, found 2\. Update Acclimate"):
+    with pytest.raises(StoreVersionError, match=r"a store of schema version 2 or older, found 3\. Update Acclimate"):
         opened()
     assert content(path) == before
 
@@ -66,12 +66,11 @@ def test_an_older_schema_is_brought_up_to_date(opened: Opener, path: Path, monke
     opened().close()
     second = "ALTER TABLE samples ADD COLUMN note TEXT;\nUPDATE samples SET note = 'old'"
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, second, "CREATE TABLE more (a)"))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr("acclimate.edge.store.SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 2)
     assert opened().count() == (10, 7)
     assert opened().count() == (10, 7)
     connection = sqlite3.connect(path)
-    assert connection.execute("PRAGMA user_version").fetchone() == (3,)
+    assert connection.execute("PRAGMA user_version").fetchone() == (schema.SCHEMA_VERSION,)
     assert connection.execute("SELECT DISTINCT note FROM samples").fetchall() == [("old",)]
     connection.close()
 
@@ -82,8 +81,7 @@ def test_a_failed_migration_changes_nothing(opened: Opener, path: Path, monkeypa
     opened().close()
     before = content(path)
     monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, "CREATE TABLE more (a)", "CREATE TABLE more (a)"))
-    monkeypatch.setattr(schema, "SCHEMA_VERSION", 3)
-    monkeypatch.setattr("acclimate.edge.store.SCHEMA_VERSION", 3)
+    monkeypatch.setattr(schema, "SCHEMA_VERSION", schema.SCHEMA_VERSION + 2)
     with pytest.raises(StoreError, match="table more already exists"):
         opened()
     assert content(path) == before
@@ -98,19 +96,21 @@ def test_the_pragmas_that_durability_and_forgetting_need(opened: Opener, monkeyp
         "foreign_keys": 1,
         "trusted_schema": 0,
         "application_id": schema.APPLICATION_ID,
-        "page_size": schema.PAGE_SIZE,
+        "page_size": schema.page_size(WIDTH),
+        "auto_vacuum": 0,
+        "temp_store": 2,
     }
     real = sqlite3.connect
 
     def weak(*args: Any, **options: Any) -> sqlite3.Connection:
         """Connect with the opposite of everything: builds of SQLite differ in their defaults."""
         connection: sqlite3.Connection = real(*args, **options)
-        for pragma in ("synchronous = OFF", "secure_delete = OFF", "foreign_keys = OFF", "trusted_schema = ON"):
+        for pragma in ("synchronous = OFF", "secure_delete = OFF", "foreign_keys = OFF", "temp_store = FILE"):
             connection.execute(f"PRAGMA {pragma}")
         return connection
 
     monkeypatch.setattr(sqlite3, "connect", weak)
-    connection = opened()._connection
+    connection = opened()._db.raw
     assert {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in expected} == expected
 
 

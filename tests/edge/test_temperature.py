@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import strategies as st
 
 from acclimate.edge.heads import ABSENT, HEADS
-from acclimate.edge.selection import best_temperature, cross_validate, fit
+from acclimate.edge.selection import cross_validate, fit
+from acclimate.edge.temperature import best_temperature
 
 Blobs = Callable[..., Any]
-labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
 
 
 def test_the_temperature_is_folded_into_the_fit(blobs: Blobs) -> None:

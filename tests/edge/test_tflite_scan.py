@@ -1,5 +1,6 @@
 """TFLite files that would end the process, or that reach outside of themselves, are refused before LiteRT sees them."""
 
+import copy
 import json
 import os
 import re
@@ -157,8 +158,25 @@ def shape(*axes: int) -> Callable[[Any], None]:
     return alter
 
 
-def weights_behind_the_end(model: Any) -> None:
-    model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, 2**40, 4
+def weights_at(offset: int) -> Callable[[Any], None]:
+    def alter(model: Any) -> None:
+        model.buffers[1].data, model.buffers[1].offset, model.buffers[1].size = None, offset, 4
+
+    return alter
+
+
+def weights_in_the_empty_buffer(model: Any) -> None:
+    tensors = model.subgraphs[0].tensors
+    constant = next(t for t in tensors if model.buffers[t.buffer].data is not None)
+    for tensor in tensors:
+        if model.buffers[tensor.buffer].data is None:
+            tensor.buffer = len(model.buffers)
+    model.buffers.append(copy.copy(model.buffers[0]))
+    model.buffers[0].data, constant.buffer = model.buffers[constant.buffer].data, 0
+
+
+def metadata_from_nowhere(model: Any) -> None:
+    model.metadata[0].buffer = len(model.buffers)
 
 
 UNSOUND: dict[str, tuple[Callable[[Any], None], str]] = {
@@ -185,11 +203,14 @@ UNSOUND: dict[str, tuple[Callable[[Any], None], str]] = {
     "zero point above": (zero_point(128), "has the zero point 128"),
     "zero point below": (zero_point(-129), "has the zero point -129"),
     "zero point far away": (zero_point(-(2**62)), "has the zero point -4611686018427387904"),
+    "metadata that are not there": (metadata_from_nowhere, "metadata in a buffer that is not there"),
     "a shape below 0": (shape(1, -52), r"has the shape \(1, -52\)"),
     "a shape without end": (shape(2**20, 2**20), r"has the shape \(1048576, 1048576\)"),
     "a tensor in another file": (external_tensor, "takes its values from another file"),
     "a group of other files": (external_group, "takes weights from other files"),
-    "weights behind the end": (weights_behind_the_end, "its weights go on behind its end"),
+    "weights behind the end": (weights_at(2**40), "its weights lie outside of its flatbuffer"),
+    "weights behind the flatbuffer": (weights_at(64), "its weights lie outside of its flatbuffer"),
+    "weights in the buffer of no weights": (weights_in_the_empty_buffer, "takes a tensor that nothing has made"),
 }
 
 

@@ -1,0 +1,1 @@
+../../core/key_files.py

@@ -1,0 +1,1 @@
+../../core/novelty_arrays.py

@@ -1,0 +1,1 @@
+../../core/update_format.py

@@ -1,0 +1,156 @@
+"""The commands for stored samples and what becomes of them: label, forget, suggest, suspects, estimate, export."""
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from .console import many, output, print_json, print_row, say, size
+from .opening import BundlePath, Ids, Json, Name, Overwrite, RuntimeName, StorePath, open_learner, stored_learner
+from .signing import Trust
+
+if TYPE_CHECKING:
+    from ..edge import Learner
+
+STRATEGIES = ("margin", "least-confidence", "entropy", "k-centre")
+
+
+def label(
+    bundle: BundlePath,
+    name: Name,
+    ids: Ids,
+    store: StorePath = None,
+    trust: Trust = None,
+    runtime: RuntimeName = "auto",
+    json: Json = False,
+) -> None:
+    """Label or relabel stored samples; a name that is new adds a class."""
+    with stored_learner(bundle, store, runtime, trust) as learner:
+        before = tuple(learner.classes)
+        learner.label(ids, [name] * len(ids))
+        new = [found for found in learner.classes if found not in before]
+    text = f"labelled {many(len(ids), 'sample')} {name}" + (", a new class" if new else "")
+    say({"ids": ids, "label": name, "new_classes": new}, text, json=json)
+
+
+def forget(
+    bundle: BundlePath,
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="Ids of stored samples.")] = None,
+    name: Annotated[str | None, typer.Option("--label", help="All samples of a class.", metavar="CLASS")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="All samples with a tag.", metavar="TAG")] = None,
+    store: StorePath = None,
+    trust: Trust = None,
+    runtime: RuntimeName = "auto",
+    json: Json = False,
+) -> None:
+    """Forget samples exactly, by id, class or tag: latents, labels, and every version trained on one of them."""
+    if sum(given is not None for given in (ids or None, name, tag)) != 1:
+        raise typer.BadParameter("expected either ids, or --label, or --tag")
+    with stored_learner(bundle, store, runtime, trust) as learner:
+        gone = learner.forget(ids or None, label=name, tag=tag)
+    text = f"no stored sample has the {'tag' if name is None else 'label'} {tag if name is None else name}"
+    if gone.samples:
+        text = f"forgot {many(gone.samples, 'sample')} and {many(gone.versions, 'version')} trained on them"
+    if not gone.erased:
+        text += "; another process still reads the store: the bytes are erased at the next change or opening after it"
+    say({"samples": gone.samples, "versions": gone.versions, "erased": gone.erased}, text, json=json)
+
+
+def suggest(
+    bundle: BundlePath,
+    n: Annotated[int, typer.Option("-n", min=1, help="How many at most.")] = 10,
+    strategy: Annotated[str, typer.Option("--strategy", help=f"{', '.join(STRATEGIES[:3])} or k-centre.")] = "margin",
+    store: StorePath = None,
+    trust: Trust = None,
+    runtime: RuntimeName = "auto",
+    json: Json = False,
+) -> None:
+    """Tell which unlabelled samples to label next, by id and key, the most useful first."""
+    if strategy not in STRATEGIES:
+        raise typer.BadParameter(f"expected one of {', '.join(STRATEGIES)}", param_hint="--strategy")
+    with stored_learner(bundle, store, runtime, trust) as learner:
+        ids = learner.suggest(n, strategy).tolist()  # type: ignore[arg-type]  # checked above
+        keys = learner.keys(ids)
+    if json:
+        print_json([{"id": i, "key": key} for i, key in zip(ids, keys, strict=True)])
+        return
+    for i, key in zip(ids, keys, strict=True):
+        print_row(i, key or "")
+    if not ids:
+        output.print("every stored sample has a label")
+
+
+def suspects(
+    bundle: BundlePath, store: StorePath = None, trust: Trust = None, runtime: RuntimeName = "auto", json: Json = False
+) -> None:
+    """List samples that are probably labelled wrong, the surest first."""
+    with stored_learner(bundle, store, runtime, trust) as learner:
+        found = learner.suspects()
+        keys = learner.keys([suspect.id for suspect in found])
+    if json:
+        print_json(
+            [
+                {"id": s.id, "key": key, "label": s.label, "suggested": s.suggested, "confidence": s.confidence}
+                for s, key in zip(found, keys, strict=True)
+            ]
+        )
+        return
+    table = Table("id", "key", "label", "looks like", "confidence", box=None, padding=(0, 2))
+    for s, key in zip(found, keys, strict=True):
+        table.add_row(str(s.id), key or "", s.label, s.suggested, f"{s.confidence:.2f}")
+    output.print(table if found else "no label looks wrong")
+
+
+def estimate(
+    bundle: BundlePath,
+    samples: Annotated[
+        int | None, typer.Option("--samples", min=2, help="Labelled samples; by default those that are stored.")
+    ] = None,
+    store: StorePath = None,
+    trust: Trust = None,
+    runtime: RuntimeName = "auto",
+    json: Json = False,
+) -> None:
+    """Tell what adapting will cost: seconds, memory and disk."""
+    with stored_learner(bundle, store, runtime, trust) as learner:
+        found = learner.estimate(samples)
+    text = (
+        f"{many(found.samples, 'labelled sample')}: adapting takes about {found.seconds:.2g} s and at most "
+        f"{size(found.memory)} on top of what the process has; the store takes about {size(found.disk)}"
+    )
+    say(
+        {"samples": found.samples, "seconds": found.seconds, "memory": found.memory, "disk": found.disk},
+        text,
+        json=json,
+    )
+
+
+def export(
+    bundle: BundlePath,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A file ending in .onnx or .tflite.", metavar="FILE")],
+    overwrite: Overwrite = False,
+    store: StorePath = None,
+    trust: Trust = None,
+    json: Json = False,
+) -> None:
+    """Write the complete adapted model: raw frames in, probabilities out, for any runtime."""
+    ending = out.suffix.removeprefix(".")
+    if ending not in ("onnx", "tflite"):
+        raise typer.BadParameter("expected a file ending in .onnx or .tflite", param_hint="--out")
+    if store is not None or bundle.with_suffix(".db").is_file():
+        # With the runtime that the store was made with: another ending is then told from a damaged store.
+        opened: AbstractContextManager[Learner] = stored_learner(bundle, store, "auto", trust)
+    else:
+        # Nothing was learnt here: it is the shipped head that is exported.
+        opened = open_learner(bundle, None, ending, 1, trusted=trust)
+    with opened as learner:
+        learner.export(out, overwrite=overwrite)
+        version = next(entry.number for entry in learner.versions() if entry.current)
+    count = out.stat().st_size
+    say(
+        {"file": str(out), "bytes": count, "version": version},
+        f"wrote {out}: version {version}, {size(count)}",
+        json=json,
+    )

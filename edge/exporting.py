@@ -1,0 +1,64 @@
+"""`Learner.export`: the adapted model as one ordinary file."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..files import refuse_overwrite, write_file
+from .session import Session
+from .task_session import H, TaskSession
+
+if TYPE_CHECKING:
+    from .regression_task import RegressionSession
+
+
+def export(session: Session, path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Write the complete adapted model. See `Learner.export`."""
+    now = _ready(session, path, overwrite=overwrite)
+    runtime, head = session.runtime, now.head
+    backbone = session.bundle.backbone(runtime)
+    if runtime == "onnx":
+        from .export_onnx import export_onnx
+
+        about = session.bundle.manifest
+        content = export_onnx(
+            backbone, head.layer, session.code, now.names, head.columns, spec=about.input, provenance=about.provenance
+        )
+    else:
+        from .export_tflite import export_tflite
+
+        content = export_tflite(backbone, head.layer, session.code, now.names, head.columns)
+    write_file(path, content, overwrite=overwrite)
+
+
+def export_values(session: "RegressionSession", path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Write the complete adapted model. See `Regressor.export`."""
+    now = _ready(session, path, overwrite=overwrite)
+    about, backbone = session.bundle.manifest, session.bundle.backbone(session.runtime)
+    if session.runtime == "onnx":
+        from .export_onnx import export_values_onnx
+
+        content = export_values_onnx(
+            backbone, now.head.layer, session.code, now.names, spec=about.input, provenance=about.provenance
+        )
+    else:
+        from .export_tflite import export_values_tflite
+
+        content = export_values_tflite(backbone, now.head.layer, session.code, now.names)
+    write_file(path, content, overwrite=overwrite)
+
+
+def _ready(session: TaskSession[H], path: str | os.PathLike[str], *, overwrite: bool) -> H:
+    """Return the head to export."""
+    runtime, suffix = session.runtime, Path(path).suffix
+    if suffix != f".{runtime}":
+        raise InputError(
+            f"expected a file name ending in .{runtime}, found {Path(path).name!r}: the head in use was fitted on the "
+            f"latents of the {runtime} backbone. Name it so, or open the bundle with the other runtime."
+        )
+    refuse_overwrite(Path(path), overwrite=overwrite)
+    now = session.in_use()
+    if now is None:
+        raise InputError("expected a head to export, found none: observe labelled samples and adapt() first.")
+    return now

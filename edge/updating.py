@@ -1,0 +1,67 @@
+"""`Learner.save_update` and `apply_update`: a head carried from device to device as a few kilobytes."""
+
+import json
+import os
+import time
+
+import numpy as np
+
+from ..bundle import LinearLayer
+from ..errors import InputError
+from ..key_files import PrivateKeySource
+from ..update import Base, Update, check_update, read_update, typical_latent, write_update
+from .head import LinearHead
+from .heads.problem import ABSENT
+from .observing import class_ids
+from .session import Session
+
+
+def save_update(
+    session: Session,
+    path: str | os.PathLike[str],
+    key: PrivateKeySource | None,
+    number: int | None,
+    *,
+    overwrite: bool,
+) -> int:
+    """Write the head in use as an update. See `Learner.save_update`."""
+    now = session.in_use()
+    if now is None:
+        raise InputError("expected a head to save, found none: observe labelled samples and adapt() first.")
+    store, base = session.store, Base.of(session.bundle, session.runtime)
+    created, known = max(int(time.time()), 0), now.head.layer.bias > ABSENT
+    # The names of that head, whatever another process calls its classes by now.
+    columns = np.arange(len(known)) if now.head.columns is None else now.head.columns
+    update = Update(
+        variant=base.variant,
+        # Seconds since 1970 order the updates of a fleet, and never fall behind what was applied here.
+        number=max(created, store.newest_update + 1) if number is None else number,
+        classes=tuple(now.names[int(i)] for i in columns[known]),
+        weight=now.head.layer.weight[known],
+        bias=now.head.layer.bias[known],
+        created=created,
+    )
+    write_update(
+        path, update, base, centre=typical_latent(session.bundle, session.runtime), key=key, overwrite=overwrite
+    )
+    return update.number
+
+
+def apply_update(session: Session, path: str | os.PathLike[str]) -> int:
+    """Use the head of an update. See `Learner.apply_update`."""
+    store, base = session.store, Base.of(session.bundle, session.runtime)
+    update = read_update(path, base, trusted=session.trusted)
+    with session.adapting:
+        with store.transaction():
+            check_update(update, variant_hash=base.variant, newest=store.newest_update)
+            found = class_ids(store, update.classes)
+            classes = np.array(found, np.int64)
+            order = np.argsort(classes, kind="stable")
+            head = LinearHead(LinearLayer(update.weight[order], update.bias[order]), classes[order])
+            signed = f", signed by {update.signed_by[:12]}..." if update.signed_by else ""
+            note = f": {update.note}" if update.note else ""
+            kept = json.dumps({"summary": f"update {update.number}{signed}{note}"})
+            version = store.add_version(kept, head.to_bytes(), samples=head.judged)
+            store.newest_update = update.number
+        session.in_use()
+    return version

@@ -1,0 +1,71 @@
+"""The guard of regression heads, on planted errors."""
+
+import numpy as np
+import pytest
+
+from acclimate.edge.regression_guard import judge
+
+UNITS = np.arange(40)
+
+
+def made(error: float, seed: int = 1, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Return targets and predictions that are off by so much."""
+    draw = np.random.default_rng(seed)
+    y = 3 * draw.normal(size=(n, 1))
+    return y, y + error * draw.normal(size=(n, 1))
+
+
+def test_smaller_errors_are_accepted_and_larger_ones_rejected() -> None:
+    """And the other way round, with the change of the error in the reason."""
+    y, good = made(0.5)
+    bad = y + 2 * np.random.default_rng(2).normal(size=y.shape)
+    found = judge(y, good, bad, UNITS, y.var(axis=0))
+    assert found.verdict == "accepted"
+    assert found.better <= 0.1
+    assert "root mean squared error is -" in found.reason
+    assert judge(y, bad, good, UNITS, y.var(axis=0)).verdict == "rejected"
+
+
+def test_what_is_no_better_than_the_mean_is_rejected() -> None:
+    """Also where it is better than the head in use, as with labels that mean nothing: the reason says why."""
+    y, _ = made(0.5)
+    draw = np.random.default_rng(3)
+    guess, current = 0.1 * draw.normal(size=y.shape), 3 * draw.normal(size=y.shape)
+    found = judge(y, guess, current, UNITS, y.var(axis=0))
+    assert found.better <= 0.1
+    assert found.verdict == "rejected"
+    assert "do not follow from the samples" in found.reason
+    assert judge(y, guess, None, UNITS, y.var(axis=0)).verdict == "rejected"
+
+
+def test_without_a_head_before_what_explains_the_labels_is_accepted() -> None:
+    """There is nothing to compare with but the mean."""
+    y, good = made(0.5)
+    found = judge(y, good, None, UNITS, y.var(axis=0))
+    assert found.verdict == "accepted"
+    assert np.isnan(found.better)
+
+
+def test_three_samples_are_not_enough() -> None:
+    """Of three units the best outcome is one of eight: more likely by chance than the risk."""
+    y, good = made(0.01, n=3)
+    assert judge(y, good, y + 5, UNITS[:3], y.var(axis=0)).verdict == "insufficient"
+
+
+def test_samples_of_one_unit_are_one_piece_of_evidence() -> None:
+    """A single burst of forty frames shows as little as three samples do."""
+    y, good = made(0.5)
+    units = np.minimum(np.arange(40), 2)
+    found = judge(y, good, y + 2, units, y.var(axis=0))
+    assert (found.verdict, found.units) == ("insufficient", 3)
+
+
+@pytest.mark.parametrize("n", [8, 40])
+def test_a_head_that_is_no_better_is_seldom_called_so(n: int) -> None:
+    """Equal errors are accepted no more often than the stated risk, over 200 draws, with three errors of leeway."""
+    accepted = 0
+    for seed in range(200):
+        y, one = made(1.0, seed, n)
+        other = y + np.random.default_rng((seed, 1)).normal(size=y.shape)
+        accepted += judge(y, one, other, UNITS[:n], y.var(axis=0)).verdict == "accepted"
+    assert accepted / 200 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 200)
