@@ -4,7 +4,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-NAMES = ("startup", "heads", "coral", "job_j", "pytorch", "guard", "unknown", "labels", "regression")
+NAMES = (
+    "startup",
+    "heads",
+    "coral",
+    "job_j",
+    "pytorch",
+    "guard",
+    "unknown",
+    "labels",
+    "regression",
+    "accuracy",
+    "latents",
+    "growth",
+    "stream",
+)
 
 folder = Path("build/bench")
 folder.mkdir(parents=True, exist_ok=True)

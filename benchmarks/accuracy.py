@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.edge.adaptation import Candidate, adapt
-from acclimate.edge.samples import StoredSamples
-from acclimate.edge.shipped import Shipped
-from acclimate.edge.trial import balanced_accuracy
+from acclimate.edge.adaptation.adapt import Candidate, adapt
+from acclimate.edge.adaptation.shipped import Shipped
+from acclimate.edge.adaptation.trial import balanced_accuracy
+from acclimate.edge.store.samples import StoredSamples
 
 from .harness import Row, finish
 from .paired import paired

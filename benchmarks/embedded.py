@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from acclimate import Bundle
-from acclimate.edge.runtime import load_backbone
+from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.latent import Codes, Float32, LatentCode
 from acclimate.server.digits import load_target, target_pool
 

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from acclimate.bundle import LinearLayer
-from acclimate.edge.adaptation import adapt
-from acclimate.edge.costs import Size, memory, seconds
-from acclimate.edge.fisher import Fisher
-from acclimate.edge.novelty_fit import fit_novelty
-from acclimate.edge.shipped import Shipped
+from acclimate.edge.adaptation.adapt import adapt
+from acclimate.edge.adaptation.costs import Size, memory, seconds
+from acclimate.edge.adaptation.fisher import Fisher
+from acclimate.edge.adaptation.shipped import Shipped
 from acclimate.edge.statistics import FULL_WIDTH, RANK, SourceStatistics, Statistics
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
+from acclimate.edge.unknown.fit import fit_novelty
 from acclimate.latent import Codes, Float32, LatentCode
 
 from .harness import peak_memory

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from tests.fixtures.worlds import HOME, Classes, Codes, Place, World, score, stored
 
-from acclimate.edge.adaptation import Candidate, adapt
+from acclimate.edge.adaptation.adapt import Candidate, adapt
 from acclimate.edge.heads import LDA, Prototype
 
 from .harness import Row, finish

@@ -141,7 +141,7 @@ def _judge(benchmark: str, row: Row) -> tuple[str, bool | None]:
         raise ValueError(f"{row.metric} has a goal and nothing to be compared with")
     value = row.value / row.against if goal["kind"] == "ratio" else row.value - row.against
     sign = "x" if goal["kind"] == "ratio" else f"{row.unit} above"
-    return f"<= {goal['at_most']:g} {sign}", value <= goal["at_most"]
+    return f"<= {goal['at_most']:g} {sign}", bool(value <= goal["at_most"])
 
 
 def _cpu() -> float:

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.edge.calibration import calibration_error
-from acclimate.edge.coordinates import fit_coordinates
+from acclimate.edge.adaptation.calibration import calibration_error
+from acclimate.edge.adaptation.coordinates import fit_coordinates
+from acclimate.edge.adaptation.selection import Selection, cross_validate, fit
 from acclimate.edge.heads import AUTO, Problem
-from acclimate.edge.selection import Selection, cross_validate, fit
 from acclimate.edge.suggest import STRATEGIES, suggest
 from acclimate.edge.suspects import suspects
 from acclimate.latent import Codes, LatentCode

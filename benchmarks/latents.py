@@ -17,12 +17,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.edge.coordinates import LEAST_SPREAD
-from acclimate.edge.groups import sample_groups
+from acclimate.edge.adaptation.coordinates import LEAST_SPREAD
+from acclimate.edge.adaptation.groups import sample_groups
+from acclimate.edge.adaptation.selection import cross_validate, fit
+from acclimate.edge.adaptation.trial import balanced_accuracy
 from acclimate.edge.heads import AUTO, Problem
-from acclimate.edge.selection import cross_validate, fit
-from acclimate.edge.store import Store
-from acclimate.edge.trial import balanced_accuracy
+from acclimate.edge.store.store import Store
 
 from .harness import Row, finish
 from .paired import paired

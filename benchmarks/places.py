@@ -31,8 +31,8 @@ from PIL import Image
 
 from acclimate import Bundle
 from acclimate.bundle import LinearLayer
-from acclimate.edge.fisher import Fisher
-from acclimate.edge.shipped import Shipped
+from acclimate.edge.adaptation.fisher import Fisher
+from acclimate.edge.adaptation.shipped import Shipped
 from acclimate.edge.statistics import SourceStatistics, Statistics
 from acclimate.latent import Float32, LatentCode
 from acclimate.server.digits import load_target, target_pool

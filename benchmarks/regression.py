@@ -20,10 +20,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from acclimate.bundle import LinearLayer
-from acclimate.edge.regression_adaptation import ShippedRegression, adapt
-from acclimate.edge.regression_head import RegressionHead
-from acclimate.edge.regression_source import RegressionSource
-from acclimate.edge.samples import StoredSamples
+from acclimate.edge.regression.adaptation import ShippedRegression, adapt
+from acclimate.edge.regression.head import RegressionHead
+from acclimate.edge.regression.source import RegressionSource
+from acclimate.edge.store.samples import StoredSamples
 from acclimate.latent import LatentCode
 
 from .harness import Row, finish

@@ -8,7 +8,7 @@ import numpy as np
 from acclimate import Bundle
 from acclimate.bundle import LinearLayer, VariantContent, write_bundle
 from acclimate.edge import Learner
-from acclimate.edge.runtime import usable_cores
+from acclimate.edge.runtime.runtime import usable_cores
 
 from .harness import Cost, Row, alternate, finish
 from .lite0 import bundle, images

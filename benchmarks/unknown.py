@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from acclimate.edge.folds import assign_folds
-from acclimate.edge.novelty_fit import RATE, fit_novelty, novelty_from_source
+from acclimate.edge.adaptation.folds import assign_folds
 from acclimate.edge.statistics import SourceStatistics, Statistics
+from acclimate.edge.unknown.fit import RATE, fit_novelty, novelty_from_source
 from acclimate.latent import Codes
 
 from .embedded import Embedded, cells_lite0, digits_demo, digits_lite0

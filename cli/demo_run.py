@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ..bundle import Bundle
 from ..converters import convert
-from ..edge.runtime import load_backbone
+from ..edge.runtime.runtime import load_backbone
 from ..errors import AcclimateError
 from ..manifest import RUNTIMES, Runtime
 from ..server import digit_nets, digits

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle import LinearLayer
-from ..edge.adaptation import Shipped, adapt
-from ..edge.fisher import Fisher
-from ..edge.folds import assign_folds
+from ..edge.adaptation.adapt import Shipped, adapt
+from ..edge.adaptation.fisher import Fisher
+from ..edge.adaptation.folds import assign_folds
 from ..edge.heads import ABSENT
-from ..edge.novelty_fit import fit_novelty
 from ..edge.statistics import SourceStatistics, Statistics
-from ..edge.store import StoredSamples
+from ..edge.store.store import StoredSamples
+from ..edge.unknown.fit import fit_novelty
 from ..latent import LatentCode
 from ..tensors import Arrays
 

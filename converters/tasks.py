@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ..bundle import LinearLayer
 from ..edge.checks import check_name
-from ..edge.regression_adaptation import Fit, ShippedRegression, adapt
-from ..edge.regression_source import RegressionSource
-from ..edge.samples import StoredSamples
-from ..edge.targets import check_values
+from ..edge.regression.adaptation import Fit, ShippedRegression, adapt
+from ..edge.regression.source import RegressionSource
+from ..edge.regression.targets import check_values
+from ..edge.store.samples import StoredSamples
 from ..errors import InputError, LabelError
 from ..latent import LatentCode
 from ..manifest import MAX_TARGETS, Task

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..edge.runtime import Embedder, load_backbone
+from ..edge.runtime.runtime import Embedder, load_backbone
 from ..errors import BackendError, ConversionError
 from ..manifest import InputSpec, Runtime, Tap
 from .parity import QUANTIZED_COSINE, Parity, compare, require_float, require_quantized

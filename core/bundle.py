@@ -70,7 +70,7 @@ class VariantContent:
         saturated: Share of the source's latent values outside the 8-bit range.
         head: The shipped head, or None.
         source: Arrays of the source statistics (`acclimate.edge.statistics`), or None.
-        novelty: Arrays of the shipped head's `unknown` verdict (`acclimate.edge.novelty`), or None.
+        novelty: Arrays of the shipped head's `unknown` verdict (`acclimate.edge.unknown.novelty`), or None.
     """
 
     runtime: Runtime
@@ -225,9 +225,10 @@ class Bundle:
         Returns:
             ``count (k,)``, ``sum (k, d)`` and either ``moment (d * (d + 1) / 2,)`` or ``factor (r, d) float32`` with
             ``diagonal (d,)``; float64 unless said. See `acclimate.edge.statistics`. With a shipped head there may be
-            ``fisher (k, d + 1) float32``. See `acclimate.edge.fisher`. For regression `count` and `sum` are those of
+            ``fisher (k, d + 1) float32``. See `acclimate.edge.adaptation.fisher`.
+            For regression `count` and `sum` are those of
             all samples, ``(1,)`` and ``(1, d)``, and ``target (t,)``, ``square (t,)`` and ``cross (t, d)`` stand
-            beside them. See `acclimate.edge.regression_source`.
+            beside them. See `acclimate.edge.regression.source`.
         """
         name, k, d = f"{runtime}/source.safetensors", len(self.manifest.classes), self.manifest.width
         if name not in self.manifest.members:

@@ -12,7 +12,7 @@ _ADVICE = "Get the file again from where it came from, or adapt again."
 
 
 def novelty_spec(width: int) -> Spec:
-    """Return the arrays of a verdict on latents of a width, for `unpack`; `acclimate.edge.novelty` says what they mean.
+    """Return the arrays of a verdict on latents of a width, for `unpack`; see `acclimate.edge.unknown.novelty`.
 
     Args:
         width: Number of dimensions ``d`` of the latent.

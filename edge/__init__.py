@@ -8,10 +8,10 @@ from .learner import Learner
 from .results import Forgotten, Prediction, Version
 
 if TYPE_CHECKING:
-    from .guard import Judgement
-    from .regression_results import Regression, RegressionReport
-    from .regressor import Regressor
-    from .report import Report
+    from .adaptation.guard import Judgement
+    from .adaptation.report import Report
+    from .regression.regressor import Regressor
+    from .regression.results import Regression, RegressionReport
 
 __all__ = [
     "Classes",
@@ -27,11 +27,11 @@ __all__ = [
 ]
 # These come with what `adapt` needs, or with another task, which a device that only predicts classes never loads.
 _LATER = {
-    "Judgement": "guard",
-    "Regression": "regression_results",
-    "RegressionReport": "regression_results",
-    "Regressor": "regressor",
-    "Report": "report",
+    "Judgement": "adaptation.guard",
+    "Regression": "regression.results",
+    "RegressionReport": "regression.results",
+    "Regressor": "regression.regressor",
+    "Report": "adaptation.report",
 }
 
 

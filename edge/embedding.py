@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..latent import Codes
 from .checks import check_texts
-from .samples import Ids
-from .store import Store
+from .store.samples import Ids
+from .store.store import Store
 from .task_session import TaskSession
 
 Progress = Callable[[int, int], None]

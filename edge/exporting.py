@@ -10,7 +10,7 @@ from .session import Session
 from .task_session import H, TaskSession
 
 if TYPE_CHECKING:
-    from .regression_task import RegressionSession
+    from .regression.task import RegressionSession
 
 
 def export(session: Session, path: str | os.PathLike[str], *, overwrite: bool) -> None:
@@ -19,14 +19,14 @@ def export(session: Session, path: str | os.PathLike[str], *, overwrite: bool) -
     runtime, head = session.runtime, now.head
     backbone = session.bundle.backbone(runtime)
     if runtime == "onnx":
-        from .export_onnx import export_onnx
+        from .export.onnx import export_onnx
 
         about = session.bundle.manifest
         content = export_onnx(
             backbone, head.layer, session.code, now.names, head.columns, spec=about.input, provenance=about.provenance
         )
     else:
-        from .export_tflite import export_tflite
+        from .export.tflite import export_tflite
 
         content = export_tflite(backbone, head.layer, session.code, now.names, head.columns)
     write_file(path, content, overwrite=overwrite)
@@ -37,13 +37,13 @@ def export_values(session: "RegressionSession", path: str | os.PathLike[str], *,
     now = _ready(session, path, overwrite=overwrite)
     about, backbone = session.bundle.manifest, session.bundle.backbone(session.runtime)
     if session.runtime == "onnx":
-        from .export_onnx import export_values_onnx
+        from .export.onnx import export_values_onnx
 
         content = export_values_onnx(
             backbone, now.head.layer, session.code, now.names, spec=about.input, provenance=about.provenance
         )
     else:
-        from .export_tflite import export_values_tflite
+        from .export.tflite import export_values_tflite
 
         content = export_values_tflite(backbone, now.head.layer, session.code, now.names)
     write_file(path, content, overwrite=overwrite)

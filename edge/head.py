@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..bundle import LinearLayer
 from ..errors import BundleFormatError, StoreCorruptError
 from ..tensors import pack, unpack
-from .novelty import Novelty
+from .unknown.novelty import Novelty
 
 Float32 = NDArray[np.float32]
 Ids = NDArray[np.int64]

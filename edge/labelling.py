@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .adapting import Wishes, propose, situation
+from .adaptation.run import Wishes, propose, situation
 from .head import Ids
 from .session import Session
 from .suggest import Strategy, suggest

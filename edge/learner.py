@@ -14,14 +14,14 @@ from .embedding import OnDuplicate
 from .head import Ids
 from .observing import check_known, class_ids, observe
 from .results import Forgotten, Prediction, Version
-from .runtime import RuntimeChoice
+from .runtime.runtime import RuntimeChoice
 from .session import Session, open_session
 
 if TYPE_CHECKING:
     from ..key_files import PrivateKeySource, PublicKeySource
-    from .budget import Estimate
+    from .adaptation.budget import Estimate
+    from .adaptation.report import Report
     from .labelling import Suspect
-    from .report import Report
     from .suggest import Strategy
 
 Progress = Callable[[int, int], None]
@@ -207,7 +207,7 @@ class Learner:
         if on_insufficient not in ("keep", "apply", None):
             raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
         # Imported where it is needed: a device that only predicts starts sooner.
-        from .adapting import Wishes, run
+        from .adaptation.run import Wishes, run
 
         return run(
             self._session,
@@ -231,7 +231,7 @@ class Learner:
         Returns:
             Seconds, peak memory and bytes on disk.
         """
-        from .budget import estimate
+        from .adaptation.budget import estimate
 
         return estimate(self._session, samples)
 
@@ -248,7 +248,7 @@ class Learner:
         Returns:
             The learner itself.
         """
-        from .adapting import Wishes, run
+        from .adaptation.run import Wishes, run
 
         self.observe(x, y, on_duplicate="relabel")
         run(self._session, Wishes(on_insufficient="apply"))
@@ -264,7 +264,7 @@ class Learner:
         Returns:
             The learner itself.
         """
-        from .adapting import Wishes, last_setting, run
+        from .adaptation.run import Wishes, last_setting, run
 
         self.observe(x, y, on_duplicate="relabel")
         run(self._session, Wishes(on_insufficient="apply", only=last_setting(self._session)))

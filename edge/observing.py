@@ -9,7 +9,7 @@ from .checks import Labels, check_frames, check_labels
 from .embedding import OnDuplicate, Progress, embed_new
 from .head import Ids
 from .session import Session
-from .store import Store
+from .store.store import Store
 
 
 def observe(

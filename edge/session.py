@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from ..errors import StoreCorruptError
 from ..manifest import Task
 from .head import Float32, LinearHead
-from .novelty import Novelty
-from .runtime import RuntimeChoice
+from .runtime.runtime import RuntimeChoice
 from .task_session import DAMAGED, TaskSession, open_task
+from .unknown.novelty import Novelty
 
 if TYPE_CHECKING:
     from ..key_files import PublicKeySource
@@ -73,7 +73,7 @@ class Classification:
 
     def refit(self, session: "Session") -> None:
         """Fit what is left after forgetting."""
-        from .adapting import refit
+        from .adaptation.run import refit
 
         refit(session)
 

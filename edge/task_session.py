@@ -16,11 +16,11 @@ from ..bundle import Bundle, LinearLayer
 from ..errors import InputError, StoreBusyError, StoreCorruptError, StoreError
 from ..latent import Codes
 from ..manifest import Runtime, Task
-from .conformance import check_conformance
-from .database import stored_binding
 from .head import Float32
-from .runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
-from .store import Store, StoredVersion, check_bound
+from .runtime.conformance import check_conformance
+from .runtime.runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
+from .store.database import stored_binding
+from .store.store import Store, StoredVersion, check_bound
 
 if TYPE_CHECKING:
     from ..key_files import PublicKeySource

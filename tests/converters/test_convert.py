@@ -16,7 +16,7 @@ from acclimate.bundle import Bundle
 from acclimate.converters import ConversionReport, convert
 from acclimate.converters.split import Split
 from acclimate.edge import Learner
-from acclimate.edge.runtime import load_backbone
+from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.errors import (
     CalibrationError,
     CutError,

@@ -18,7 +18,7 @@ from acclimate.bundle import LinearLayer
 from acclimate.converters.quantize_onnx import quantize_onnx
 from acclimate.converters.split import Split
 from acclimate.converters.variant import Original
-from acclimate.edge.export_onnx import export_onnx
+from acclimate.edge.export.onnx import export_onnx
 from acclimate.latent import LatentCode
 
 from .conftest import Digits, normalised

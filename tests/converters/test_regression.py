@@ -14,7 +14,7 @@ from torch import nn
 from acclimate.bundle import Bundle
 from acclimate.converters import convert
 from acclimate.edge import Regressor
-from acclimate.edge.regression_source import RegressionSource
+from acclimate.edge.regression.source import RegressionSource
 from acclimate.errors import InputError, LabelError
 from acclimate.manifest import RUNTIMES
 

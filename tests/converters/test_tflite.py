@@ -22,7 +22,7 @@ from acclimate.converters.split import Split
 from acclimate.converters.tflite_batch import telling_batch
 from acclimate.converters.tflite_graph import kind, read_model
 from acclimate.converters.variant import Original, embed, make_float, open_backbone, run_module
-from acclimate.edge.export_tflite import export_tflite as export_adapted
+from acclimate.edge.export.tflite import export_tflite as export_adapted
 from acclimate.edge.head import LinearHead
 from acclimate.errors import ConversionError
 from acclimate.latent import LatentCode

@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, settings
 from acclimate.bundle import Bundle, VariantContent, write_bundle
 from acclimate.edge import Learner
 from acclimate.edge.heads import Problem, SourceTerm, Weights
-from acclimate.edge.runtime import installed
-from acclimate.edge.store import Store
+from acclimate.edge.runtime.runtime import installed
+from acclimate.edge.store.store import Store
 from acclimate.manifest import RUNTIMES, Runtime
 
 from .stores import CLASSES, WIDTH, Opener

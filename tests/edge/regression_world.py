@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from acclimate.bundle import Bundle, LinearLayer, VariantContent, write_bundle
 from acclimate.edge.heads.problem import Float64
-from acclimate.edge.regression_adaptation import ShippedRegression
-from acclimate.edge.regression_head import RegressionHead
-from acclimate.edge.regression_source import RegressionSource
-from acclimate.edge.runtime import load_backbone
-from acclimate.edge.samples import StoredSamples
+from acclimate.edge.regression.adaptation import ShippedRegression
+from acclimate.edge.regression.head import RegressionHead
+from acclimate.edge.regression.source import RegressionSource
+from acclimate.edge.runtime.runtime import load_backbone
+from acclimate.edge.store.samples import StoredSamples
 from acclimate.latent import LatentCode
 
 Codes = NDArray[np.uint8]

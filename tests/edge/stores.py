@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 
 WIDTH = 6
 CLASSES = ("bark", "moss")

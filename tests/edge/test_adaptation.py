@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.edge.adaptation import Shipped, adapt
-from acclimate.edge.fisher import Fisher
+from acclimate.edge.adaptation.adapt import Shipped, adapt
+from acclimate.edge.adaptation.fisher import Fisher
 from acclimate.edge.heads import LDA, Head, Problem, Prototype, Setting, Weights
 from acclimate.errors import LabelError, NotEnoughSamplesError
 

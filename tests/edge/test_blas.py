@@ -5,7 +5,7 @@ import threading
 import numpy as np
 import pytest
 
-from acclimate.edge.blas import threads_for
+from acclimate.edge.adaptation.blas import threads_for
 
 threadpoolctl = pytest.importorskip("threadpoolctl")
 

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge import Learner, costs, selection
-from acclimate.edge.adaptation import adapt
-from acclimate.edge.costs import Size, least_seconds, memory, seconds
+from acclimate.edge import Learner
+from acclimate.edge.adaptation import costs, selection
+from acclimate.edge.adaptation.adapt import adapt
+from acclimate.edge.adaptation.costs import Size, least_seconds, memory, seconds
+from acclimate.edge.adaptation.shipped import Shipped
 from acclimate.edge.head import LinearHead
 from acclimate.edge.heads import AUTO
-from acclimate.edge.novelty_fit import fit_novelty
-from acclimate.edge.samples import StoredSamples
-from acclimate.edge.shipped import Shipped
+from acclimate.edge.store.samples import StoredSamples
+from acclimate.edge.unknown.fit import fit_novelty
 from acclimate.errors import BudgetError, InputError
 
 from ..fixtures.worlds import HOME, World, stored
@@ -165,5 +166,5 @@ def test_settings_are_those_that_are_tried(blobs: Blobs) -> None:
 def test_speed_is_a_median(monkeypatch: pytest.MonkeyPatch) -> None:
     """One measurement during which the process had to wait does not count."""
     ticks = iter(np.cumsum([*[0.0, 1e-3] * 8, 0.0, 10.0]).tolist())
-    monkeypatch.setattr("acclimate.edge.costs.time.perf_counter", lambda: next(ticks))
+    monkeypatch.setattr("acclimate.edge.adaptation.costs.time.perf_counter", lambda: next(ticks))
     assert costs.speed() == pytest.approx(2 * 192**3 / 1e-3)

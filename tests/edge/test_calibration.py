@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.calibration import calibration_error
+from acclimate.edge.adaptation.calibration import calibration_error
 from acclimate.errors import InputError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.coordinates import Coordinates, fit_coordinates
+from acclimate.edge.adaptation.coordinates import Coordinates, fit_coordinates
 from acclimate.edge.heads import HEADS, LDA, Head, Problem, Prototype, Ridge, Setting, Weights
 from acclimate.edge.statistics import SourceStatistics, Statistics
 from acclimate.latent import LatentCode

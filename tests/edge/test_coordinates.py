@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acclimate.bundle import LinearLayer
-from acclimate.edge.coordinates import LEAST_SPREAD, WIDEST_ROTATION, Coordinates, fit_coordinates
+from acclimate.edge.adaptation.coordinates import LEAST_SPREAD, WIDEST_ROTATION, Coordinates, fit_coordinates
 from acclimate.edge.heads import ABSENT, Weights
 from acclimate.edge.statistics import SourceStatistics, Statistics
 from acclimate.latent import LatentCode

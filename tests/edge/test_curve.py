@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.curve import learning_curve
-from acclimate.edge.folds import FOLDS, assign_folds
+from acclimate.edge.adaptation.curve import learning_curve
+from acclimate.edge.adaptation.folds import FOLDS, assign_folds
+from acclimate.edge.adaptation.selection import cross_validate
 from acclimate.edge.heads import LDA, Problem, Prototype, Setting, Weights
-from acclimate.edge.selection import cross_validate
 
 Blobs = Callable[..., Any]
 

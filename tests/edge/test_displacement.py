@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.displacement import carry_along, within_variance
+from acclimate.edge.adaptation.displacement import carry_along, within_variance
 
 from ..fixtures.worlds import HOME, Place, World
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from acclimate.edge.adaptation.selection import cross_validate, eligible
 from acclimate.edge.heads import ABSENT, HEADS, LDA, Problem, Setting, Softmax, Weights
-from acclimate.edge.selection import cross_validate, eligible
 
 from .planted import Planted
 

@@ -6,7 +6,7 @@ from math import comb
 import numpy as np
 import pytest
 
-from acclimate.edge.evidence import EXHAUSTIVE, MOST, weigh
+from acclimate.edge.adaptation.evidence import EXHAUSTIVE, MOST, weigh
 
 RISK = 0.1
 

@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.bundle import Bundle, LinearLayer
-from acclimate.edge.export_onnx import export_onnx
+from acclimate.edge.export.onnx import export_onnx
 from acclimate.edge.head import LinearHead
 from acclimate.edge.heads import ABSENT
-from acclimate.edge.onnx_scan import refuse_external_data
+from acclimate.edge.runtime.onnx_scan import refuse_external_data
 from acclimate.errors import BackendError, InputError
 from acclimate.latent import LatentCode
 from acclimate.manifest import InputSpec
@@ -374,7 +374,7 @@ def test_it_needs_neither_onnx_nor_a_runtime(tiny_bundle: Path, tmp_path: Path, 
     code = f"""
 import sys
 from acclimate.bundle import Bundle
-from acclimate.edge.export_onnx import export_onnx
+from acclimate.edge.export.onnx import export_onnx
 with Bundle({str(tiny_bundle)!r}) as bundle:
     content = export_onnx(bundle.backbone("onnx"), bundle.head("onnx"), bundle.code("onnx"), list("abcd"))
 open({str(tmp_path / "a.onnx")!r}, "wb").write(content)

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from acclimate.bundle import Bundle, LinearLayer
-from acclimate.edge.export_tflite import export_tflite
+from acclimate.edge.export.tflite import export_tflite
 from acclimate.edge.head import LinearHead
 from acclimate.edge.heads import ABSENT
-from acclimate.edge.runtime import Embedder, installed, load_backbone
-from acclimate.edge.tflite_scan import refuse_unsound_model
+from acclimate.edge.runtime.runtime import Embedder, installed, load_backbone
+from acclimate.edge.runtime.tflite_scan import refuse_unsound_model
 from acclimate.errors import BackendError, InputError
 from acclimate.latent import LatentCode
 from acclimate.manifest import InputSpec
@@ -239,7 +239,7 @@ def test_backbones_that_do_not_fit(backbone: bytes, code: LatentCode, monkeypatc
     head = LinearLayer(layer(3).weight[:, 1:], layer(3).bias)
     with pytest.raises(BackendError, match=r"one latent of 51 dimensions.*found one output of shape \(1, 52\)"):
         export_tflite(backbone, head, narrow, names(3))
-    monkeypatch.setattr("acclimate.edge.flatbuffer_writer.MAX_BYTES", len(backbone))
+    monkeypatch.setattr("acclimate.edge.export.flatbuffer_writer.MAX_BYTES", len(backbone))
     with pytest.raises(BackendError, match=r"below 2 GiB, found [\d,]+ bytes\. Convert the model again"):
         export_tflite(backbone, layer(3), code, names(3))
 
@@ -283,7 +283,7 @@ from importlib import import_module
 from pathlib import Path
 import numpy as np
 from acclimate.bundle import LinearLayer
-from acclimate.edge.export_tflite import export_tflite
+from acclimate.edge.export.tflite import export_tflite
 from acclimate.errors import BackendError
 from acclimate.latent import LatentCode
 
@@ -334,6 +334,6 @@ def test_the_process_survives_what_was_made_of_damaged_backbones(
 def test_it_loads_nothing_heavy() -> None:
     """Writing needs neither a runtime nor the packages that the converters need."""
     heavy = {"ai_edge_litert", "tflite_runtime", "flatbuffers", "torch", "onnxruntime"}
-    script = f"import sys, acclimate.edge.export_tflite; print(sorted({heavy} & set(sys.modules)))"
+    script = f"import sys, acclimate.edge.export.tflite; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from acclimate.bundle import LinearLayer
-from acclimate.edge import fisher as module
-from acclimate.edge.coordinates import Coordinates, fit_coordinates
-from acclimate.edge.fisher import Fisher
+from acclimate.edge.adaptation import fisher as module
+from acclimate.edge.adaptation.coordinates import Coordinates, fit_coordinates
+from acclimate.edge.adaptation.fisher import Fisher
 from acclimate.edge.heads import ABSENT
 from acclimate.edge.statistics import SourceStatistics, Statistics
 from acclimate.latent import LatentCode

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.edge.flatbuffer import check_table, entries, field, follow, numbers, scalar, tables, target
-from acclimate.edge.flatbuffer_writer import Kept, Table, write_flatbuffer
-from acclimate.edge.tflite_labels import describe_labels
+from acclimate.edge.export.flatbuffer_writer import Kept, Table, write_flatbuffer
+from acclimate.edge.export.tflite_labels import describe_labels
+from acclimate.edge.runtime.flatbuffer import check_table, entries, field, follow, numbers, scalar, tables, target
 
 HOSTILE = r"(outside of itself|in the middle of a number or a list|goes on behind its end)"
 
@@ -63,7 +63,7 @@ def test_a_new_front_uses_what_lies_behind() -> None:
 
 def test_a_file_that_would_be_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Offsets have 31 bits."""
-    monkeypatch.setattr("acclimate.edge.flatbuffer_writer.MAX_BYTES", 1000)
+    monkeypatch.setattr("acclimate.edge.export.flatbuffer_writer.MAX_BYTES", 1000)
     write_flatbuffer(Table({}), b"TEST", bytes(900))
     with pytest.raises(ValueError, match="1,064 bytes"):
         write_flatbuffer(Table({}), b"TEST", bytes(1000))

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.edge.folds import FOLDS, assign_folds, can_judge, group_units
+from acclimate.edge.adaptation.folds import FOLDS, assign_folds, can_judge, group_units
 
 labels = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(np.array)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.groups import LEAST_TAGS, indistinct, sample_groups
+from acclimate.edge.adaptation.groups import LEAST_TAGS, indistinct, sample_groups
 
 
 def stream(scenes: int, looks: int, noise: float, seed: int = 0, classes: int = 3) -> tuple[np.ndarray, np.ndarray]:

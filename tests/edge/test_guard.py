@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from acclimate.edge.guard import RISK, at_least, judge
+from acclimate.edge.adaptation.guard import RISK, at_least, judge
 
 ALL = np.ones(2, np.bool_)
 

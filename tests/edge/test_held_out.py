@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.folds import assign_folds
+from acclimate.edge.adaptation.folds import assign_folds
 from acclimate.edge.heads import ABSENT, LDA, Problem, Prototype, Ridge, held_out
 from acclimate.edge.heads.closed import ClosedForm
 from acclimate.edge.heads.held_out import Folds

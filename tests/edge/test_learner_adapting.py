@@ -11,7 +11,7 @@ import pytest
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner, Report
-from acclimate.edge.runtime import installed
+from acclimate.edge.runtime.runtime import installed
 from acclimate.latent import LatentCode
 from acclimate.manifest import RUNTIMES, Runtime
 

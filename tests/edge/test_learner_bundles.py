@@ -9,7 +9,7 @@ import pytest
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner
-from acclimate.edge.runtime import installed
+from acclimate.edge.runtime.runtime import installed
 from acclimate.errors import StoreMismatchError
 from acclimate.manifest import RUNTIMES, Runtime
 
@@ -97,7 +97,7 @@ def test_without_a_runtime_the_extras_are_named(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where no runtime is installed, the error is an ImportError with the commands to run, and no store is made."""
-    monkeypatch.setattr("acclimate.edge.runtime.find_spec", lambda name: None)
+    monkeypatch.setattr("acclimate.edge.runtime.runtime.find_spec", lambda name: None)
     message = (
         r"tiny\.acc needs an inference runtime for onnx or tflite.* pip install 'acclimate\[onnx\]' or pip install"
     )

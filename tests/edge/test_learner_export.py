@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge import Learner
-from acclimate.edge.runtime import installed
+from acclimate.edge.runtime.runtime import installed
 from acclimate.errors import InputError, OutputExistsError
 from acclimate.manifest import Runtime
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge import Learner, adapting
+from acclimate.edge import Learner
+from acclimate.edge.adaptation import run as adapting
 from acclimate.edge.session import Session
 from acclimate.errors import InputError, LabelError
 

@@ -78,7 +78,7 @@ def test_a_read_only_store_is_read(
     x = scenes.frames(8, 98)[0]
     expected = used.predict(x).probabilities.tobytes()
     used.close()
-    monkeypatch.setattr("acclimate.edge.connection.is_read_only", lambda path: path.exists())
+    monkeypatch.setattr("acclimate.edge.store.connection.is_read_only", lambda path: path.exists())
     learner, before = opening("device.db"), dump()
     (tmp_path / "out").mkdir()
     for call in READING.values():

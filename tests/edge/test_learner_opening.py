@@ -11,7 +11,7 @@ import pytest
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner
-from acclimate.edge.runtime import choose_runtime
+from acclimate.edge.runtime.runtime import choose_runtime
 from acclimate.errors import (
     AcclimateError,
     BundleFormatError,

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge import Learner
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 
 from .learners import Opening, fresh, in_use
 

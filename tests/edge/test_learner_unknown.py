@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge import Learner
-from acclimate.edge.novelty_fit import RATE
+from acclimate.edge.unknown.fit import RATE
 
 from .learners import Opening, fresh
 

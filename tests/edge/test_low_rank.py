@@ -4,9 +4,9 @@ from types import ModuleType
 
 import numpy as np
 
-from acclimate.edge.coordinates import embed
+from acclimate.edge.adaptation.coordinates import embed
+from acclimate.edge.adaptation.selection import cross_validate, fit
 from acclimate.edge.heads import LDA, Problem, Prototype
-from acclimate.edge.selection import cross_validate, fit
 from acclimate.edge.statistics import RANK, SourceStatistics, Statistics
 from acclimate.latent import LatentCode
 

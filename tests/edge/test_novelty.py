@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from acclimate.edge.novelty import Novelty, conformal_threshold, samples_needed
-from acclimate.edge.novelty_fit import EXEMPT, fit_novelty, novelty_from_source
-from acclimate.edge.novelty_model import Labelled, discriminate
 from acclimate.edge.statistics import SourceStatistics, Statistics
+from acclimate.edge.unknown.fit import EXEMPT, fit_novelty, novelty_from_source
+from acclimate.edge.unknown.model import Labelled, discriminate
+from acclimate.edge.unknown.novelty import Novelty, conformal_threshold, samples_needed
 from acclimate.errors import BundleFormatError, InputError
 from acclimate.latent import LatentCode
 from acclimate.tensors import pack, unpack

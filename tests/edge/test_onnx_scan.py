@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.bundle import Bundle
-from acclimate.edge.onnx_scan import _HOLDS, refuse_external_data
+from acclimate.edge.runtime.onnx_scan import _HOLDS, refuse_external_data
 from acclimate.errors import BackendError
 
 # Numbers of the fields on the way from the model to a tensor, as onnx.proto has them.

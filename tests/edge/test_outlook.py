@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.adaptation import adapt
+from acclimate.edge.adaptation.adapt import adapt
+from acclimate.edge.adaptation.outlook import is_enough
 from acclimate.edge.heads import LDA
-from acclimate.edge.outlook import is_enough
 
 from ..fixtures.worlds import HOME, World, stored
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from acclimate.edge.adaptation import Candidate, adapt
+from acclimate.edge.adaptation.adapt import Candidate, adapt
 from acclimate.edge.heads import LDA, Head, Prototype
 
 from ..fixtures.worlds import HOME, Place, World, score, stored

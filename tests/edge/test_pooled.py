@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.coordinates import Coordinates, embed
+from acclimate.edge.adaptation.coordinates import Coordinates, embed
+from acclimate.edge.adaptation.pooled import solve_statistics
 from acclimate.edge.heads import LDA, Problem, Prototype, Ridge, Setting
 from acclimate.edge.heads.closed import ClosedForm
-from acclimate.edge.pooled import solve_statistics
 from acclimate.edge.statistics import Statistics
 from acclimate.latent import LatentCode
 

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.adaptation import Shipped
-from acclimate.edge.probe import IN_ALL, PER_CLASS, ClassRecall, ProbeReport, compare_on_probe, draw_probe, forgets
+from acclimate.edge.adaptation.adapt import Shipped
+from acclimate.edge.adaptation.probe import (
+    IN_ALL,
+    PER_CLASS,
+    ClassRecall,
+    ProbeReport,
+    compare_on_probe,
+    draw_probe,
+    forgets,
+)
 from acclimate.edge.statistics import SourceStatistics, Statistics
 
 from ..fixtures.worlds import World

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.edge.protobuf import (
+from acclimate.edge.runtime.protobuf import (
     BYTES,
     FIXED32,
     FIXED64,

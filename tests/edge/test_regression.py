@@ -6,11 +6,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from acclimate.edge.coordinates import fit_coordinates
+from acclimate.edge.adaptation.coordinates import fit_coordinates
 from acclimate.edge.heads.problem import Float64
-from acclimate.edge.regression import SOURCE_WEIGHTS, Problem, Ridge, SourceMoments, System
-from acclimate.edge.regression_choice import choose
-from acclimate.edge.regression_source import RegressionSource
+from acclimate.edge.regression.choice import choose
+from acclimate.edge.regression.ridge import SOURCE_WEIGHTS, Problem, Ridge, SourceMoments, System
+from acclimate.edge.regression.source import RegressionSource
 
 from .regression_world import Line
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from acclimate.edge.coordinates import fit_coordinates
-from acclimate.edge.regression import Problem, Ridge, System
-from acclimate.edge.regression_adaptation import RegressionCandidate, ShippedRegression, adapt
-from acclimate.edge.regression_head import RegressionHead, half_width
+from acclimate.edge.adaptation.coordinates import fit_coordinates
+from acclimate.edge.regression.adaptation import RegressionCandidate, ShippedRegression, adapt
+from acclimate.edge.regression.head import RegressionHead, half_width
+from acclimate.edge.regression.ridge import Problem, Ridge, System
 from acclimate.errors import NotEnoughSamplesError, StoreCorruptError
 
 from .regression_world import Codes, Line, least_squares, rmse, stored

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.regression_guard import judge
+from acclimate.edge.regression.guard import judge
 
 UNITS = np.arange(40)
 

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from acclimate.edge.coordinates import fit_coordinates
+from acclimate.edge.adaptation.coordinates import fit_coordinates
 from acclimate.edge.heads.problem import Weights
-from acclimate.edge.regression_head import RegressionHead
-from acclimate.edge.regression_source import RegressionSource
+from acclimate.edge.regression.head import RegressionHead
+from acclimate.edge.regression.source import RegressionSource
 from acclimate.errors import BundleFormatError
 from acclimate.tensors import pack, unpack
 

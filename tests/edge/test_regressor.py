@@ -9,7 +9,7 @@ import pytest
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner, Regressor
-from acclimate.edge.runtime import load_backbone
+from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.errors import InputError, LabelError, NotEnoughSamplesError, StoreCorruptError, UpdateReplayError
 
 from .regression_world import TARGETS, regression_bundle, truth

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.reservoir import Plan, after_loss, after_moves, plan, uniform
+from acclimate.edge.store.reservoir import Plan, after_loss, after_moves, plan, uniform
 
 
 def feed(classes: list[int], capacity: int, step: int, draws: int = 0) -> tuple[dict[int, list[int]], int]:

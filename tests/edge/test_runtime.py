@@ -13,8 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from acclimate.bundle import Bundle
-from acclimate.edge import runtime as runtimes
-from acclimate.edge.runtime import check_latents, choose_runtime, installed, load_backbone, usable_cores
+from acclimate.edge.runtime import runtime as runtimes
+from acclimate.edge.runtime.runtime import check_latents, choose_runtime, installed, load_backbone, usable_cores
 from acclimate.errors import BackendError, BundleFormatError, MissingExtraError
 from acclimate.manifest import RUNTIMES, InputSpec, Runtime
 

@@ -6,7 +6,7 @@ from types import ModuleType
 import pytest
 
 from acclimate.edge import Learner
-from acclimate.edge.runtime import installed
+from acclimate.edge.runtime.runtime import installed
 from acclimate.manifest import RUNTIMES, Runtime
 
 

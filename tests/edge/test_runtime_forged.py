@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner
-from acclimate.edge.runtime import installed
+from acclimate.edge.runtime.runtime import installed
 from acclimate.errors import (
     AcclimateError,
     BackendError,

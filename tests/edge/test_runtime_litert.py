@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from acclimate.bundle import Bundle
-from acclimate.edge.runtime import Embedder, load_backbone
+from acclimate.edge.runtime.runtime import Embedder, load_backbone
 from acclimate.errors import BackendError
 from acclimate.manifest import InputSpec
 
@@ -112,7 +112,7 @@ def test_a_nightly_build_has_no_version_of_its_own_name(tiny_bundle: Path, monke
     def unknown(name: str) -> str:
         raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr("acclimate.edge.runtime_litert.version", unknown)
+    monkeypatch.setattr("acclimate.edge.runtime.litert.version", unknown)
     with Bundle(tiny_bundle) as bundle:
         embedder = load_backbone(bundle.backbone("tflite"), "tflite", bundle.manifest.input, bundle.manifest.width, 1)
     assert embedder.description == "ai_edge_litert of unknown version"

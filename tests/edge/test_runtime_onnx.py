@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.onnx_scan import refuse_external_data
-from acclimate.edge.runtime import Embedder, load_backbone
+from acclimate.edge.runtime.onnx_scan import refuse_external_data
+from acclimate.edge.runtime.runtime import Embedder, load_backbone
 from acclimate.errors import BackendError
 from acclimate.manifest import InputSpec
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.folds import FOLDS, assign_folds
+from acclimate.edge.adaptation.folds import FOLDS, assign_folds
+from acclimate.edge.adaptation.selection import cross_validate
 from acclimate.edge.heads import AUTO, HEADS, LDA, Problem, Prototype, Setting, Softmax, SourceTerm, Weights
-from acclimate.edge.selection import cross_validate
 
 from .planted import Planted
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from acclimate.bundle import LinearLayer
-from acclimate.edge.adaptation import Shipped
+from acclimate.edge.adaptation.adapt import Shipped
+from acclimate.edge.adaptation.shipped import merge_rows, merge_statistics
 from acclimate.edge.heads import ABSENT
-from acclimate.edge.shipped import merge_rows, merge_statistics
 from acclimate.edge.statistics import SourceStatistics, Statistics
 
 from ..fixtures.worlds import World

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner
-from acclimate.edge.runtime import load_backbone
+from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.manifest import Runtime
 
 Opening = Callable[..., Learner]

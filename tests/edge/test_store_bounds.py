@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.edge.schema import page_size
-from acclimate.edge.store import MIN_BYTES, Store
+from acclimate.edge.store.schema import page_size
+from acclimate.edge.store.store import MIN_BYTES, Store
 from acclimate.errors import InputError
 
 from .stores import CLASSES, traces

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 from acclimate.errors import InputError
 
 from .stores import CLASSES, WIDTH, Opener, content, fill, traces

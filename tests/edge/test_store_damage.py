@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from acclimate.edge import Learner
-from acclimate.edge import connection as connection_module
-from acclimate.edge.store import Store
+from acclimate.edge.store import connection as connection_module
+from acclimate.edge.store.store import Store
 from acclimate.errors import AcclimateError, StoreCorruptError, StoreError
 
 WIDTH = 6

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.edge import database, erase
-from acclimate.edge.connection import Connection
-from acclimate.edge.store import Store
+from acclimate.edge.store import database, erase
+from acclimate.edge.store.connection import Connection
+from acclimate.edge.store.store import Store
 from acclimate.errors import InputError
 
 from .stores import CLASSES, read_elsewhere, sample, traces
@@ -107,7 +107,7 @@ def test_the_search_finds_what_each_measure_prevents(
             connection.execute("PRAGMA secure_delete = OFF")
             return connection
 
-        monkeypatch.setattr("acclimate.edge.connection.connect", weak)
+        monkeypatch.setattr("acclimate.edge.store.connection.connect", weak)
     elif broken == "checkpoint":
         monkeypatch.setattr(Connection, "checkpoint", lambda self, timeout: True)
     else:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.store import MIN_BYTES, Store
+from acclimate.edge.store.store import MIN_BYTES, Store
 from acclimate.errors import StoreBusyError, StoreError
 
 from .stores import CLASSES, content, sample, traces
@@ -26,7 +26,7 @@ WIDTH = 64
 LIFE = """
 import random, sys
 import numpy as np
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 path, seed, bound = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)
 store = Store(path, "f" * 64, 64, ("bark", "moss"), max_bytes=bound or None)
@@ -150,8 +150,8 @@ def test_killed_a_hundred_times(tmp_path: Path, bound: int) -> None:
 
 CUT_SHORT = """
 import os, signal, sys
-from acclimate.edge.connection import Connection
-from acclimate.edge.store import Store
+from acclimate.edge.store.connection import Connection
+from acclimate.edge.store.store import Store
 Connection.checkpoint = lambda self, timeout: os.kill(os.getpid(), signal.SIGKILL)
 Store(sys.argv[1], "f" * 64, 64, ("bark", "moss")).erase([1, 2, 3])
 """
@@ -258,7 +258,7 @@ def test_a_read_only_store_answers_and_refuses(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "device.db"
     with Store(path, "f" * 64, WIDTH, CLASSES) as store:
         sample(store, np.zeros(WIDTH, np.uint8), 1, 0, "anna")
-    monkeypatch.setattr("acclimate.edge.connection.is_read_only", lambda path: path.exists())
+    monkeypatch.setattr("acclimate.edge.store.connection.is_read_only", lambda path: path.exists())
     with Store(path, "f" * 64, WIDTH, CLASSES, max_bytes=MIN_BYTES) as store:
         assert store.stamp() == store.stamp()
         assert store.find(tag="anna").tolist() == [1]

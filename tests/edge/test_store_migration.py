@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 from acclimate.errors import StoreError, StoreMismatchError
 
 from .stores import CLASSES, content, traces
@@ -114,6 +114,6 @@ def test_another_bundle_does_not_migrate_it(old: Path, variant: str, classes: tu
 
 def test_an_old_store_cannot_be_read_only(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be written, an old store says what to do."""
-    monkeypatch.setattr("acclimate.edge.connection.is_read_only", lambda path: True)
+    monkeypatch.setattr("acclimate.edge.store.connection.is_read_only", lambda path: True)
     with pytest.raises(StoreError, match=r"expected a store of schema version 2, found 1\. Open it once where"):
         Store(old, "f" * 64, WIDTH, CLASSES)

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge import Learner
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 from acclimate.errors import StoreBusyError
 
 WIDTH, CLASSES = 6, ("bark", "moss")
@@ -115,7 +115,7 @@ def test_a_writer_waits_for_its_turn(spawn: Spawn, tmp_path: Path) -> None:
 
 FIRST = """
 import sys, time
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 while time.time() < float(sys.argv[2]):
     pass
 with Store(sys.argv[1], "f" * 64, 6, ("bark", "moss"), timeout=20) as store:
@@ -140,7 +140,7 @@ def test_processes_that_begin_at_once_make_one_store(spawn: Spawn, tmp_path: Pat
 KILLED = """
 import sys
 import numpy as np
-from acclimate.edge.store import Store
+from acclimate.edge.store.store import Store
 store = Store(sys.argv[1], "f" * 64, 6, ("bark", "moss"))
 row = np.zeros((1, 6), np.uint8)
 print("ready", flush=True)

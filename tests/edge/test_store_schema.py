@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from acclimate.edge import schema
-from acclimate.edge.database import Binding, stored_binding
+from acclimate.edge.store import schema
+from acclimate.edge.store.database import Binding, stored_binding
 from acclimate.errors import (
     StoreError,
     StoreMismatchError,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.edge import staging
-from acclimate.edge.store import Store
+from acclimate.edge.store import staging
+from acclimate.edge.store.store import Store
 
 from .stores import CLASSES, Opener, traces
 

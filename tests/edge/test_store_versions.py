@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acclimate.edge.versions import MAX_VERSIONS, pack_ids, trained_on
+from acclimate.edge.store.versions import MAX_VERSIONS, pack_ids, trained_on
 
 from .stores import Opener, fill
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from acclimate.edge.adaptation.selection import cross_validate, fit
+from acclimate.edge.adaptation.temperature import best_temperature
 from acclimate.edge.heads import ABSENT, HEADS
-from acclimate.edge.selection import cross_validate, fit
-from acclimate.edge.temperature import best_temperature
 
 Blobs = Callable[..., Any]
 

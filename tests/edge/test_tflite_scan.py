@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acclimate.bundle import Bundle
-from acclimate.edge.tflite_scan import refuse_unsound_model
+from acclimate.edge.runtime.tflite_scan import refuse_unsound_model
 from acclimate.errors import BackendError
 
 DEPTHWISE_CONV_2D, CUSTOM, WHILE = 4, 32, 119
@@ -261,7 +261,7 @@ LOAD_MANY = """
 import json, random, struct, sys
 from pathlib import Path
 import numpy as np
-from acclimate.edge.runtime import load_backbone
+from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.errors import BackendError
 from acclimate.manifest import InputSpec
 

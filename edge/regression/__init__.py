@@ -1,0 +1,1 @@
+"""Bundles whose task is regression."""

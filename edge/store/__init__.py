@@ -1,0 +1,1 @@
+"""The local store: samples, classes and versions in one SQLite file."""

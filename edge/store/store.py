@@ -1,0 +1,459 @@
+"""The local store: samples as 8-bit latents, classes and versions, in one SQLite file."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError, StoreCorruptError, StoreError
+from ...latent import Codes
+from ..regression import targets
+from . import admission, bounds, class_changes, class_table, erase, founding, samples, staging, versions
+from .admission import Admission
+from .connection import Connection
+from .database import damage
+from .samples import Ids, NewSample, StoredSamples
+from .versions import StoredVersion
+
+__all__ = ["Admission", "Ids", "Store", "StoredSamples", "StoredVersion"]
+
+# Below this a bound would leave no room for anything but SQLite's own pages and one version.
+MIN_BYTES = 2**20
+
+
+class Store:
+    """An opened store.
+
+    Args:
+        path: The file, made if it is not there; None keeps everything in memory.
+        variant: Hash of the backbone that the latents come from.
+        width: Number of dimensions of a latent.
+        classes: Names of the shipped classes, which get the ids 0, 1, ...
+        timeout: Seconds to wait while another process writes.
+        max_bytes: As for `limit`; None leaves the bound as it is.
+
+    Raises:
+        StoreMismatchError: If it holds latents of another backbone.
+        StoreVersionError: If a newer version of Acclimate wrote it.
+        StoreCorruptError: If it is not a store, or damaged.
+        StoreBusyError: If another process writes for longer than `timeout`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None,
+        variant: str,
+        width: int,
+        classes: Sequence[str],
+        timeout: float = 5.0,
+        max_bytes: int | None = None,
+    ) -> None:
+        self._db, self._width = Connection(path, timeout), width
+        self.name, self.read_only = self._db.name, self._db.read_only
+        try:
+            founding.prepare(self._db, variant, width, classes)
+            salt = self._db.setting("salt")
+            if not isinstance(salt, bytes):
+                raise StoreCorruptError(damage(self.name, f"its setting 'salt' is {salt!r:.40}"))
+            self._salt = salt
+            if not self.read_only:
+                staging.expire(self._db)
+                erase.finish(self._db, 0)
+                if max_bytes is not None and max_bytes != self.max_bytes:
+                    self.limit(max_bytes)
+        except BaseException:
+            self._db.close()
+            raise
+
+    def admit(
+        self,
+        codes: Codes,
+        classes: Sequence[int | None],
+        digests: Sequence[bytes],
+        keys: Sequence[str | None],
+        tags: Sequence[str | None],
+    ) -> Admission:
+        """Store samples in one transaction: all of them or none, but for those that a bounded store has no room for.
+
+        Args:
+            codes: ``(n, d) uint8``.
+            classes: A class id or None per sample.
+            digests: `digest` of every raw input.
+            keys: The application's own names for the samples.
+            tags: Groups to forget by, for example a person.
+
+        Returns:
+            The ids, and which stored samples gave way. Those are erased as by `erase`; versions stay.
+
+        Raises:
+            DuplicateSampleError: If a digest is stored already, or twice in the call.
+            InputError: If there is no such class.
+        """
+        new = [NewSample(*row) for row in zip(classes, digests, keys, tags, strict=True)]
+        with self.transaction():
+            return admission.admit(self._db, self._width, new, codes)
+
+    def add(
+        self,
+        codes: Codes,
+        classes: Sequence[int | None],
+        digests: Sequence[bytes],
+        keys: Sequence[str | None],
+        tags: Sequence[str | None],
+    ) -> Ids:
+        """Store samples as `admit` does. Returns their ``(n,) int64`` ids; -1 for one that was not kept."""
+        return self.admit(codes, classes, digests, keys, tags).ids
+
+    def digest(self, frame: NDArray[np.generic]) -> bytes:
+        """Return 16 bytes that tell equal inputs; keyed by the store, so that they identify nothing outside of it."""
+        digest = hashlib.sha256(self._salt)
+        digest.update(np.ascontiguousarray(frame).data)
+        return digest.digest()[:16]
+
+    def unstored(self, digests: Sequence[bytes], *, refuse: bool) -> tuple[list[int], dict[bytes, int]]:
+        """Tell inputs that are not stored yet from those that are.
+
+        Args:
+            digests: `digest` of every raw input.
+            refuse: Whether an input that is stored already, or occurs twice, is an error.
+
+        Returns:
+            The places of the new inputs, each once, and the sample ids of the others by digest.
+
+        Raises:
+            DuplicateSampleError: If `refuse` is true and there is one.
+        """
+        return samples.unstored(self._db, digests, refuse=refuse)
+
+    def stage(self, digests: Sequence[bytes], codes: Codes) -> None:
+        """Put codes of inputs aside until they are added; as many of them as a bounded store has room for."""
+        with self.transaction():
+            n, most = len(digests), self._db.count_setting("max_bytes")
+            if most:
+                new = [NewSample(None, digest, None, None) for digest in digests]
+                n = max(bounds.room(self._db, self._width, new, most), 0)
+            staging.stage(self._db, digests[:n], codes[:n])
+
+    def staged(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
+        """Return the ``(d,) uint8`` codes of those inputs that are staged, by digest."""
+        return staging.staged(self._db, self._width, digests)
+
+    @property
+    def staging(self) -> bool:
+        """Whether anything is staged."""
+        return bool(self._db.number("SELECT EXISTS (SELECT 1 FROM staged)"))
+
+    def label(self, ids: Sequence[int], classes: Sequence[int | None]) -> None:
+        """Set the class of stored samples in one transaction; None takes it away.
+
+        Raises:
+            InputError: If an id is not stored, or there is no such class.
+        """
+        with self.transaction():
+            class_changes.label(self._db, ids, classes)
+
+    def labelled(self) -> StoredSamples:
+        """Return every labelled sample, in the order of the ids.
+
+        Raises:
+            StoreCorruptError: If a row does not hold the latent that was stored.
+        """
+        return samples.read_where(self._db, self._width, "s.class IS NOT NULL")
+
+    def set_targets(self, ids: Sequence[int] | Ids, values: targets.Float64) -> None:
+        """Label stored samples with ``(n, t)`` real numbers in one transaction; a row of NaN takes them away.
+
+        Raises:
+            InputError: If an id is not stored.
+        """
+        with self.transaction():
+            targets.write(self._db, [int(i) for i in ids], values)
+
+    def measured(self, count: int) -> tuple[StoredSamples, targets.Float64]:
+        """Return every sample with targets, in the order of the ids, and its ``(n, t)`` targets.
+
+        Args:
+            count: Number of targets.
+
+        Raises:
+            StoreCorruptError: If a row does not hold what was stored.
+        """
+        with self._db.reading():
+            return samples.read_where(self._db, self._width, "s.target IS NOT NULL"), targets.read(self._db, count)
+
+    def unlabelled(self) -> StoredSamples:
+        """Return every sample without a label, in the order of the ids; raises as `labelled`."""
+        return samples.read_where(self._db, self._width, "s.class IS NULL AND s.target IS NULL")
+
+    def samples(self, ids: Sequence[int] | Ids) -> StoredSamples:
+        """Return samples in the order asked for.
+
+        Raises:
+            InputError: If an id is not stored.
+            StoreCorruptError: If a row does not hold the latent that was stored.
+        """
+        return samples.read_ids(self._db, self._width, [int(i) for i in ids])
+
+    def ids(self) -> Ids:
+        """Return the ids of all samples, ascending."""
+        return samples.find(self._db, None, None, None)
+
+    def find(self, label_id: int | None = None, tag: str | None = None, key: str | None = None) -> Ids:
+        """Return the ids of the samples that have all of what is given, ascending.
+
+        Raises:
+            InputError: If nothing is given.
+        """
+        if label_id is None and tag is None and key is None:
+            raise InputError("expected a class, a tag or a key to look for, found none of them.")
+        return samples.find(self._db, label_id, tag, key)
+
+    def keys_of(self, ids: Sequence[int] | Ids) -> list[str | None]:
+        """Return the keys of samples.
+
+        Raises:
+            InputError: If an id is not stored.
+        """
+        return samples.keys(self._db, [int(i) for i in ids])
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """See one state of the store throughout, whatever others write meanwhile."""
+        with self._db.reading():
+            yield
+
+    def count(self) -> tuple[int, int]:
+        """Return how many samples are stored, and how many of them are labelled."""
+        ((all_, labelled),) = self._db.rows("SELECT count(*), count(coalesce(class, target)) FROM samples")
+        return int(all_), int(labelled)
+
+    def erase(self, ids: Sequence[int] | Ids) -> bool:
+        """Erase samples, everything staged, and each version that was trained on one of the samples.
+
+        Versions that were trained on samples which were evicted since go too: whose these were cannot be told any more.
+        If the current version goes, version 0 is current and `refit_pending` is set.
+
+        Args:
+            ids: Sample ids; those that are gone already are passed over.
+
+        Returns:
+            Whether no byte of them is left in the files. False if another process reads an older state for longer than
+            the timeout: then `erase_pending`, and the next change, closing or opening goes on with it.
+
+        Raises:
+            InputError: If an id was never given to a sample.
+        """
+        with self._db.transaction():
+            erase.erase(self._db, [int(i) for i in ids])
+        return erase.finish(self._db, self._db.timeout)
+
+    @property
+    def erase_pending(self) -> bool:
+        """Whether something that was erased may still be in the files."""
+        return erase.pending(self._db)
+
+    @property
+    def refit_pending(self) -> bool:
+        """Whether the version in use was erased and no other one has taken its place; can be set."""
+        return bool(self._db.count_setting("refit"))
+
+    @refit_pending.setter
+    def refit_pending(self, value: bool) -> None:
+        with self.transaction():
+            self._db.set("refit", int(value))
+
+    def limit(self, max_bytes: int | None) -> None:
+        """Bound the size of the file, durably; samples beyond it are evicted now, and the file shrinks.
+
+        Where room is needed, a sample of the largest class gives way, chosen so that each that the class was ever given
+        had the same chance to stay; samples without a label count as one class. See `edge/reservoir.py`.
+
+        Args:
+            max_bytes: The bound in bytes, without the write-ahead log of about a megabyte; None for no bound.
+
+        Raises:
+            InputError: If it is below a megabyte.
+        """
+        check_bound(max_bytes)
+        with self.transaction():
+            admission.limit(self._db, self._width, max_bytes or 0)
+        erase.finish(self._db, self._db.timeout)
+
+    @property
+    def max_bytes(self) -> int | None:
+        """The bound of the file in bytes, or None."""
+        return self._db.count_setting("max_bytes") or None
+
+    def classes(self) -> dict[int, str]:
+        """Return the name of every class that is there, frozen ones too, by id."""
+        return class_table.names(self._db)
+
+    def present(self) -> dict[int, int]:
+        """Return what each class id stands for now: itself, or what it was merged into; removed ones are missing."""
+        return class_table.become(self._db)
+
+    def shipped_classes(self) -> Ids:
+        """Return ``(rows,) int64``: the class id that each shipped class stands for now, -1 if it is removed."""
+        return class_table.of_shipped(self._db)
+
+    def frozen_classes(self) -> frozenset[int]:
+        """Return the ids of the frozen classes."""
+        return class_table.frozen(self._db)
+
+    def add_classes(self, names: Sequence[str]) -> None:
+        """Add classes that are not there yet; they get the next ids in order. Ids are never used again."""
+        with self.transaction():
+            class_table.add(self._db, names)
+
+    def rename_class(self, class_id: int, name: str) -> None:
+        """Give a class another name.
+
+        Raises:
+            InputError: If there is no such class, or another one has the name.
+        """
+        with self.transaction():
+            class_table.rename(self._db, class_id, name)
+
+    def set_frozen(self, class_id: int, frozen: bool) -> None:
+        """Freeze a class, or learn it again.
+
+        Raises:
+            InputError: If there is no such class.
+        """
+        with self.transaction():
+            class_table.set_frozen(self._db, class_id, frozen)
+
+    def merge_classes(self, ids: Sequence[int], into: int) -> None:
+        """Give the samples of some classes to another one, and remove the emptied ones.
+
+        Raises:
+            InputError: If there is no such class, or one is to be merged into itself.
+        """
+        with self.transaction():
+            class_changes.merge(self._db, ids, into)
+
+    def remove_class(self, class_id: int, forget: bool) -> bool:
+        """Remove a class; its id and that it was shipped stay known, its name does not.
+
+        Args:
+            class_id: The class.
+            forget: Whether its samples are erased, and its name is taken out of the reports of the versions that stay;
+                else its samples lose their label.
+
+        Returns:
+            As `erase`.
+
+        Raises:
+            InputError: If there is no such class.
+        """
+        with self._db.transaction():
+            class_changes.remove(self._db, class_id, forget=forget)
+        return erase.finish(self._db, self._db.timeout)
+
+    def add_version(self, report: str, head: bytes, samples: Ids | None = None) -> int:
+        """Store a version and make it the current one, in one transaction.
+
+        The newest 20 are kept; in a bounded store as many of them as there is room for.
+
+        Args:
+            report: JSON text.
+            head: The head's weights.
+            samples: ``(n,)`` ids of the samples that it was trained on; None if that is not known, so that any erasing
+                takes it along.
+
+        Returns:
+            Its number, which no other version ever has.
+        """
+        with self.transaction():
+            number = versions.insert(self._db, report, head, samples)
+            if self.max_bytes is not None:
+                bounds.drop_old_versions(self._db, self._width, self.max_bytes)
+        return number
+
+    def versions(self) -> list[StoredVersion]:
+        """Return every version, oldest first, whether intact or not."""
+        return versions.read_all(self._db)
+
+    def version(self, number: int) -> StoredVersion:
+        """Return one version.
+
+        Raises:
+            StoreCorruptError: If it is not there, or damaged.
+        """
+        return versions.require(self._db, number)
+
+    @property
+    def current(self) -> int:
+        """Number of the version in use; 0 is the shipped head. Can be set."""
+        return self._db.count_setting("current")
+
+    @current.setter
+    def current(self, number: int) -> None:
+        with self.transaction():
+            self._db.set("current", number)
+            # What is chosen stays chosen: a refit that could not be stored yet must not take its place later.
+            self._db.set("refit", 0)
+
+    @property
+    def newest_update(self) -> int:
+        """Number of the newest update that was applied, against replays; 0 for none. Can be set."""
+        return self._db.count_setting("newest_update")
+
+    @newest_update.setter
+    def newest_update(self, number: int) -> None:
+        with self.transaction():
+            self._db.set("newest_update", number)
+
+    @property
+    def conformed(self) -> str:
+        """Description of the runtime whose outputs were last checked against the bundle's, or an empty string."""
+        return str(self._db.setting("conformed"))
+
+    @conformed.setter
+    def conformed(self, description: str) -> None:
+        if not self.read_only:
+            with self.transaction():
+                self._db.set("conformed", description)
+
+    def stamp(self) -> tuple[int, int]:
+        """Return a value that changes when anybody, in any thread or process, has changed the store. Microseconds."""
+        return self._db.stamp()
+
+    def close(self) -> None:
+        """Close the file. Closing twice is allowed."""
+        if not self.read_only:
+            with suppress(StoreError):
+                erase.finish(self._db, 0)
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run statements all or none, durable on return. Inside another transaction it joins that one."""
+        with self._db.transaction():
+            yield
+        if not self._db.in_transaction:
+            # Evictions, and what a reader stood in the way of before. Whoever is in the way now does not hold this up.
+            erase.finish(self._db, 0)
+
+
+def check_bound(max_bytes: int | None) -> None:
+    """Check the bound of a store in bytes; None is none.
+
+    Raises:
+        InputError: If it leaves no room, or is no whole number.
+    """
+    if max_bytes is None:
+        return
+    whole = isinstance(max_bytes, int | np.integer) and not isinstance(max_bytes, bool)
+    if not whole or not MIN_BYTES <= max_bytes < 2**62:
+        raise InputError(f"expected max_bytes of at least {MIN_BYTES} for a store, or None, found {max_bytes!r:.80}.")

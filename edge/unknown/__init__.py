@@ -1,0 +1,1 @@
+"""Which latents are unlike every class."""
