@@ -20,6 +20,8 @@ from .evidence import weigh
 Verdict = Literal["accepted", "rejected", "insufficient"]
 # Chance, at most, that a candidate no better than the current head is accepted as better, or rejected as harmful.
 RISK = 0.1
+# A loss is held against a candidate from here on: one sample lost and none gained is as likely as not by chance.
+DOUBT = 1 / 3
 # A class whose recall falls to less than this share of what it was is lost, not merely harmed.
 LOST = 0.5
 # With a new class, a loss of the old ones that chance may explain is let pass up to here.
@@ -136,7 +138,7 @@ def judge(
         verdict, reason = "accepted", f"It knows a new class, and the old ones are not harmed. {told}."
     elif found.better <= RISK:
         verdict, reason = "accepted", f"{told}: more than chance explains."
-    elif found.mean < 0 and known[y].all():
+    elif found.mean < 0 and found.worse <= DOUBT and known[y].all():
         verdict, reason = "rejected", f"{told}: it is not better."
     else:
         reason = f"{told}: chance explains that. More samples would tell."

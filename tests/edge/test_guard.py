@@ -45,8 +45,9 @@ def test_at_least_is_exact_for_many_tosses() -> None:
         (13, 7, "insufficient"),
         (14, 6, "accepted"),
         (2, 2, "insufficient"),
-        (0, 1, "rejected"),
-        (6, 7, "rejected"),
+        (0, 1, "insufficient"),
+        (6, 7, "insufficient"),
+        (0, 2, "rejected"),
         (0, 9, "rejected"),
     ],
 )
