@@ -11,7 +11,7 @@ from acclimate.edge.heads.problem import Float64
 from acclimate.edge.regression.adaptation import ShippedRegression
 from acclimate.edge.regression.head import RegressionHead
 from acclimate.edge.regression.source import RegressionSource
-from acclimate.edge.runtime.runtime import load_backbone
+from acclimate.edge.runtime.runtime import installed, load_backbone
 from acclimate.edge.store.samples import StoredSamples
 from acclimate.latent import LatentCode
 
@@ -80,7 +80,8 @@ def rmse(head: RegressionHead | LinearLayer, code: LatentCode, codes: Codes, y: 
 def truth(tiny: Path, frames: NDArray[np.uint8], seed: int = 0, noise: float = 0.05) -> Float64:
     """Return ``(n, 2)`` targets of frames: linear in what the tiny bundle's backbone sees, with noise."""
     with Bundle(tiny) as bundle:
-        manifest, runtime = bundle.manifest, bundle.manifest.variants[0].runtime
+        manifest = bundle.manifest
+        runtime = next(v.runtime for v in manifest.variants if installed(v.runtime))
         embedder = load_backbone(bundle.backbone(runtime), runtime, manifest.input, manifest.width, 1)
         code = bundle.code(runtime)
     z = (code.encode(np.concatenate([embedder.embed(frame[None]) for frame in frames])) - 128.0) / 64
@@ -95,7 +96,8 @@ def regression_bundle(tiny: Path, out: Path, frames: NDArray[np.uint8], y: Float
     """Write the tiny bundle anew as one for regression, with head and statistics of labelled frames."""
     with Bundle(tiny) as bundle:
         manifest, variants = bundle.manifest, []
-        for v in manifest.variants:
+        # A device has one runtime, and can embed with no other.
+        for v in filter(lambda v: installed(v.runtime), manifest.variants):
             backbone, code = bundle.backbone(v.runtime), bundle.code(v.runtime)
             embedder = load_backbone(backbone, v.runtime, manifest.input, manifest.width, 1)
             codes = code.encode(np.concatenate([embedder.embed(frame[None]) for frame in frames]))
