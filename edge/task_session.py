@@ -144,7 +144,6 @@ class TaskSession(Generic[H]):
     def settle(self) -> None:
         """Where what is left after forgetting gives no head: use the newest version that never saw what is gone."""
         with self.store.transaction():
-            self.store.refit_pending = False
             self.store.current = max((version.id for version in self.store.versions() if version.intact), default=0)
 
     def commit(self, report: str, head: bytes, samples: NDArray[np.int64]) -> int | None:

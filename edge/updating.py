@@ -3,6 +3,8 @@
 import json
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,7 @@ from .head import LinearHead
 from .heads.problem import ABSENT
 from .observing import class_ids
 from .session import Session
+from .task_session import TaskSession
 
 
 def save_update(
@@ -51,17 +54,36 @@ def apply_update(session: Session, path: str | os.PathLike[str]) -> int:
     """Use the head of an update. See `Learner.apply_update`."""
     store, base = session.store, Base.of(session.bundle, session.runtime)
     update = read_update(path, base, trusted=session.trusted)
+
+    def head() -> bytes:
+        classes = np.array(class_ids(store, update.classes), np.int64)
+        order = np.argsort(classes, kind="stable")
+        return LinearHead(LinearLayer(update.weight[order], update.bias[order]), classes[order]).to_bytes()
+
+    return take_update(session, update, base.variant, head)
+
+
+def take_update(session: TaskSession[Any], update: Update, variant: str, head: Callable[[], bytes]) -> int:
+    """Store an update's head as a version and use it, unless the update is not newer than the last one.
+
+    Args:
+        session: The opened bundle.
+        update: The update, as read.
+        variant: Hash of the variant in use.
+        head: Makes the head's bytes, in the transaction that stores them.
+
+    Returns:
+        The number of the new version.
+    """
+    store = session.store
     with session.adapting:
         with store.transaction():
-            check_update(update, variant_hash=base.variant, newest=store.newest_update)
-            found = class_ids(store, update.classes)
-            classes = np.array(found, np.int64)
-            order = np.argsort(classes, kind="stable")
-            head = LinearHead(LinearLayer(update.weight[order], update.bias[order]), classes[order])
+            check_update(update, variant_hash=variant, newest=store.newest_update)
             signed = f", signed by {update.signed_by[:12]}..." if update.signed_by else ""
             note = f": {update.note}" if update.note else ""
             kept = json.dumps({"summary": f"update {update.number}{signed}{note}"})
-            version = store.add_version(kept, head.to_bytes(), samples=head.judged)
+            # It is trained on no sample here, so that forgetting leaves it.
+            version = store.add_version(kept, head(), samples=np.empty(0, np.int64))
             store.newest_update = update.number
         session.in_use()
     return version

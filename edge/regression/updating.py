@@ -1,6 +1,5 @@
 """`Regressor.save_update` and `apply_update`: a regression head carried from device to device."""
 
-import json
 import os
 import time
 
@@ -9,7 +8,8 @@ import numpy as np
 from ...bundle import LinearLayer
 from ...errors import InputError, UpdateMismatchError
 from ...key_files import PrivateKeySource
-from ...update import Base, Update, check_update, read_update, typical_latent, write_update
+from ...update import Base, Update, read_update, typical_latent, write_update
+from ..updating import take_update
 from .head import RegressionHead
 from .task import RegressionSession
 
@@ -43,7 +43,7 @@ def save_update(
 
 def apply_update(session: RegressionSession, path: str | os.PathLike[str]) -> int:
     """Use the head of an update. See `Regressor.apply_update`."""
-    store, base = session.store, Base.of(session.bundle, session.runtime)
+    base = Base.of(session.bundle, session.runtime)
     update = read_update(path, base, trusted=session.trusted)
     names = session.bundle.manifest.classes
     if sorted(update.classes) != sorted(names):
@@ -53,13 +53,4 @@ def apply_update(session: RegressionSession, path: str | os.PathLike[str]) -> in
         )
     order = np.array([update.classes.index(name) for name in names])
     head = RegressionHead(LinearLayer(update.weight[order], update.bias[order]))
-    signed = f", signed by {update.signed_by[:12]}..." if update.signed_by else ""
-    note = f": {update.note}" if update.note else ""
-    with session.adapting:
-        with store.transaction():
-            check_update(update, variant_hash=base.variant, newest=store.newest_update)
-            kept = json.dumps({"summary": f"update {update.number}{signed}{note}"})
-            version = store.add_version(kept, head.to_bytes(), samples=head.judged)
-            store.newest_update = update.number
-        session.in_use()
-    return version
+    return take_update(session, update, base.variant, head.to_bytes)
