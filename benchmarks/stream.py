@@ -18,7 +18,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.preprocessing import StandardScaler
 
 from acclimate import Bundle
-from acclimate.bundle import VariantContent, write_bundle
+from acclimate.bundle_writer import VariantContent, write_bundle
 from acclimate.edge import Learner
 from acclimate.server.digits import Digits, load_target, target_pool
 from acclimate.server.splits import draw_budgets

@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from .._version import __version__
-from ..bundle import Conformance, LinearLayer, VariantContent, write_bundle
+from ..bundle import Conformance, LinearLayer
+from ..bundle_writer import VariantContent, write_bundle
 from ..errors import InputError, OutputExistsError
 from ..extras import require
 from ..latent import LatentCode

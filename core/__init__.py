@@ -5,7 +5,8 @@ This package is the contract between the sides: the bundle, the errors, the guar
 """
 
 from ._version import __version__
-from .bundle import Bundle, write_bundle
+from .bundle import Bundle
+from .bundle_writer import write_bundle
 from .errors import AcclimateError
 from .manifest import Manifest
 

@@ -1,22 +1,22 @@
-"""The bundle: one file that the converters write and the device opens. Byte for byte in `docs/bundle-format.md`."""
+"""The bundle, read: one file that converters write and devices open. Its format: `docs/bundle-format.md`."""
 
 import hashlib
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .archive import Archive, write_archive
+from .archive import Archive
 from .errors import BundleFormatError, BundleIntegrityError
 from .latent import LatentCode
-from .manifest import InputSpec, Manifest, Member, Runtime, Tap, Task, Variant
+from .manifest import InputSpec, Manifest, Runtime, Variant
 from .novelty_arrays import check_novelty, novelty_spec
-from .tensors import Arrays, pack, unpack
+from .source_arrays import check_source, source_spec
+from .tensors import unpack
 
 if TYPE_CHECKING:
     from .keys import PublicKey
@@ -54,35 +54,6 @@ class Conformance:
 
     input: NDArray[np.generic]
     latent: Float32
-
-
-@dataclass(frozen=True, eq=False)
-class VariantContent:
-    """Everything of one variant, for `write_bundle`.
-
-    Args:
-        runtime: ``"onnx"`` or ``"tflite"``.
-        quantized: Whether the backbone's weights are integers.
-        backbone: Content of the ONNX or TFLite file.
-        code: Quantization of its latents.
-        conformance: Inputs with the latents that they must give.
-        tolerance: Allowed difference, as a share of the greatest absolute value of a latent.
-        saturated: Share of the source's latent values outside the 8-bit range.
-        head: The shipped head, or None.
-        source: Arrays of the source statistics (`acclimate.edge.statistics`), or None.
-        novelty: Arrays of the shipped head's `unknown` verdict (`acclimate.edge.unknown.novelty`), or None.
-    """
-
-    runtime: Runtime
-    quantized: bool
-    backbone: bytes
-    code: LatentCode
-    conformance: Conformance
-    tolerance: float
-    saturated: float = 0.0
-    head: LinearLayer | None = None
-    source: Arrays | None = None
-    novelty: Arrays | None = None
 
 
 class Bundle:
@@ -233,24 +204,10 @@ class Bundle:
         name, k, d = f"{runtime}/source.safetensors", len(self.manifest.classes), self.manifest.width
         if name not in self.manifest.members:
             return None
-        spec: dict[str, tuple[str, tuple[int, ...]]] = {"count": ("f8", (k,)), "sum": ("f8", (k, d))}
-        if self.manifest.task == "regression":
-            spec = {"count": ("f8", (1,)), "sum": ("f8", (1, d)), "target": ("f8", (k,))}
-            spec |= {"square": ("f8", (k,)), "cross": ("f8", (k, d))}
-        content = self.read(name)
-        if b'"moment"' in content[: 2**16]:
-            spec["moment"] = ("f8", (d * (d + 1) // 2,))
-        else:
-            spec |= {"factor": ("f4", (-1, d)), "diagonal": ("f8", (d,))}
+        content, where = self.read(name), f"{self.path.name}: {name}"
         has_head = f"{runtime}/head.safetensors" in self.manifest.members
-        if b'"fisher"' in content[: 2**16] and has_head and self.manifest.task == "classification":
-            spec["fisher"] = ("f4", (k, d + 1))
-        arrays = unpack(content, f"{self.path.name}: {name}", spec)
-        if "fisher" in arrays and (cast(Float32, arrays["fisher"]) < 0).any():
-            raise BundleFormatError(
-                f"{self.path.name}: expected Fisher information of at least 0, found "
-                f"{float(cast(Float32, arrays['fisher']).min()):g}. Get the file again from where it came from."
-            )
+        arrays = unpack(content, where, source_spec(content, self.manifest.task, k, d, with_head=has_head))
+        check_source(arrays, where)
         return arrays
 
     def novelty(self, runtime: Runtime) -> dict[str, NDArray[np.generic]] | None:
@@ -331,83 +288,3 @@ def variant_hash(backbone: bytes, code: LatentCode, spec: InputSpec) -> str:
     digest.update(code.scale.astype("<f4").tobytes() + code.offset.astype("<f4").tobytes())
     digest.update(json.dumps(asdict(spec), sort_keys=True, separators=(",", ":")).encode())
     return digest.hexdigest()
-
-
-def write_bundle(
-    path: str | os.PathLike[str],
-    *,
-    classes: Sequence[str],
-    input: InputSpec,  # noqa: A002  the manifest's own word
-    cut: str,
-    taps: Sequence[Tap],
-    variants: Sequence[VariantContent],
-    provenance: dict[str, str] | None = None,
-    licence: str = "",
-    task: Task = "classification",
-    overwrite: bool = False,
-) -> Manifest:
-    """Write a bundle, and read it back and verify it before it gets its name.
-
-    Args:
-        path: Where to write; the suffix `.acc` is usual.
-        classes: Names of the shipped classes, or of the targets.
-        input: What one raw sample is.
-        cut: Name of the tensor where the backbone ends.
-        taps: Parts of the latent.
-        variants: One per runtime.
-        provenance: Where model and data came from.
-        licence: Licence of the weights.
-        task: What is learnt.
-        overwrite: Replace a file that is there.
-
-    Returns:
-        The manifest written.
-
-    Raises:
-        OutputExistsError: If the file is there and `overwrite` is false.
-        BundleFormatError: If the content does not fit the format.
-    """
-    members: dict[str, bytes] = {}
-    described: list[Variant] = []
-    for content in variants:
-        folder = content.runtime
-        members[f"{folder}/backbone.{folder}"] = content.backbone
-        members[f"{folder}/latent.safetensors"] = pack({"scale": content.code.scale, "offset": content.code.offset})
-        members[f"{folder}/conformance.safetensors"] = pack(
-            {"input": content.conformance.input, "latent": content.conformance.latent}
-        )
-        if content.head is not None:
-            members[f"{folder}/head.safetensors"] = pack({"weight": content.head.weight, "bias": content.head.bias})
-        if content.source is not None:
-            members[f"{folder}/source.safetensors"] = pack(content.source)
-        if content.novelty is not None:
-            members[f"{folder}/novelty.safetensors"] = pack(content.novelty)
-        described.append(
-            Variant(
-                runtime=content.runtime,
-                quantized=content.quantized,
-                hash=variant_hash(content.backbone, content.code, input),
-                tolerance=content.tolerance,
-                saturated=content.saturated,
-            )
-        )
-    manifest = Manifest(
-        task=task,
-        classes=tuple(classes),
-        input=input,
-        cut=cut,
-        taps=tuple(taps),
-        variants=tuple(described),
-        members={n: Member(hashlib.sha256(c).hexdigest(), len(c)) for n, c in sorted(members.items())},
-        provenance=dict(provenance or {}),
-        licence=licence,
-    )
-    encoded = manifest.to_json()
-    Manifest.from_json(encoded)
-    write_archive(path, {MANIFEST: encoded, **members}, overwrite=overwrite, check=_verify)
-    return manifest
-
-
-def _verify(path: Path) -> None:
-    with Bundle(path) as written:
-        written.verify()

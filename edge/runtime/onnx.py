@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from ...errors import BackendError
 from ...manifest import InputSpec
-from .onnx_scan import refuse_external_data
+from .onnx_scan import EXTERNAL_KEY, refuse_external_data
 from .runtime import Float32, check_latents, embedding_failed
 
 _TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
@@ -26,7 +26,9 @@ class OnnxEmbedder:
     """
 
     def __init__(self, content: bytes, spec: InputSpec, width: int, threads: int) -> None:
-        refuse_external_data(content)
+        # To follow every tensor takes many times as long as to load some models; to look for the word does not.
+        if EXTERNAL_KEY in content:
+            refuse_external_data(content)
         # Builds of the runtime that report usage to their maker do so unless told not to; a device keeps to itself.
         onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()

@@ -24,6 +24,8 @@ _HOLDS: dict[str, dict[int, str]] = {
     "tensor": {},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
+# Under this key a tensor names its file (ONNX, "External Data"): without the word in it, no file reaches outside.
+EXTERNAL_KEY = b"location"
 
 
 def refuse_external_data(content: bytes) -> None:

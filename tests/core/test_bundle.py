@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from acclimate.bundle import Bundle, Conformance, LinearLayer, VariantContent, variant_hash, write_bundle
+from acclimate.bundle import Bundle, Conformance, LinearLayer, variant_hash
+from acclimate.bundle_writer import VariantContent, write_bundle
 from acclimate.errors import AcclimateError, BundleFormatError, OutputExistsError
 from acclimate.latent import LatentCode
 from acclimate.manifest import InputSpec, Manifest, Runtime, Tap

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acclimate.bundle import Bundle, Conformance, LinearLayer, VariantContent, write_bundle
+from acclimate.bundle import Bundle, Conformance, LinearLayer
+from acclimate.bundle_writer import VariantContent, write_bundle
 from acclimate.errors import BundleFormatError
 from acclimate.latent import LatentCode
 from acclimate.manifest import MAX_TARGETS, InputSpec, Manifest, Tap

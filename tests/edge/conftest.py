@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from acclimate.bundle import Bundle, VariantContent, write_bundle
+from acclimate.bundle import Bundle
+from acclimate.bundle_writer import VariantContent, write_bundle
 from acclimate.edge import Learner
 from acclimate.edge.heads import Problem, SourceTerm, Weights
 from acclimate.edge.runtime.runtime import installed

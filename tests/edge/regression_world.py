@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from acclimate.bundle import Bundle, LinearLayer, VariantContent, write_bundle
+from acclimate.bundle import Bundle, LinearLayer
+from acclimate.bundle_writer import VariantContent, write_bundle
 from acclimate.edge.heads.problem import Float64
 from acclimate.edge.regression.adaptation import ShippedRegression
 from acclimate.edge.regression.head import RegressionHead

@@ -1,0 +1,1 @@
+../../core/source_arrays.py
