@@ -109,14 +109,14 @@ def test_rounding_is_to_the_nearest_even() -> None:
 @pytest.mark.parametrize(
     ("column", "scale", "offset"),
     [
-        ([0, 1], 1.1 / 255, 0.0),  # never negative: headroom above only
-        ([-1, 1], 2.4 / 255, -1.2),  # headroom on both sides
-        ([1, 2], 1.2 / 255, 0.9),
-        ([-2, -1], 1.2 / 255, -2.1),
+        ([0, 1], 1.5 / 255, 0.0),  # never negative: headroom above only
+        ([-1, 1], 4.0 / 255, -2.0),  # headroom on both sides
+        ([1, 2], 2.0 / 255, 0.5),
+        ([-2, -1], 2.0 / 255, -2.5),
     ],
 )
 def test_fit_by_hand(column: list[float], scale: float, offset: float) -> None:
-    """A tenth of the spread on each side, none below zero for what is never negative."""
+    """Half of the spread on each side, none below zero for what is never negative."""
     code = LatentCode.fit(np.array(column, np.float32)[:, np.newaxis])
     np.testing.assert_allclose([code.scale[0], code.offset[0]], [scale, offset], rtol=1e-6)
 
