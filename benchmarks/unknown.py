@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from acclimate.converters.source import Labelled, novelty_arrays
 from acclimate.edge.adaptation.folds import assign_folds
-from acclimate.edge.statistics import SourceStatistics, Statistics
-from acclimate.edge.unknown.fit import RATE, fit_novelty, novelty_from_source
+from acclimate.edge.unknown.fit import RATE, fit_novelty
+from acclimate.edge.unknown.novelty import Novelty
 from acclimate.latent import Codes
 
 from .embedded import Embedded, cells_lite0, digits_demo, digits_lite0
@@ -95,7 +96,7 @@ def _at(data: Embedded, size: int, means: dict[str, list[float]]) -> list[Row]:
 
 
 def _shipped(data: Embedded) -> list[Row]:
-    """Measure the verdict from statistics alone, as a shipped head has it, on other samples of the same source."""
+    """Measure the verdict that a shipped head has from the converter, on other samples of the same source."""
     alarms, caught = [], []
     for seed in range(SEEDS):
         rng = np.random.default_rng(seed)
@@ -103,13 +104,14 @@ def _shipped(data: Embedded) -> list[Row]:
         known = np.sort(rng.permutation(classes)[: -max(len(classes) // 4, 1)])
         inside = rng.permutation(np.flatnonzero(np.isin(data.y, known)))
         fitted, tested = np.split(inside, [len(inside) * 3 // 4])
-        statistics = Statistics.of(data.codes[fitted], np.searchsorted(known, data.y[fitted]), len(known))
-        novelty = novelty_from_source(SourceStatistics.compress(statistics), data.code)
-        if novelty is None:
+        y, names = np.searchsorted(known, data.y[fitted]), tuple(map(str, known))
+        arrays = novelty_arrays(Labelled(data.code.decode(data.codes[fitted]), y, names), data.code)
+        if arrays is None:
             return []
+        novelty = Novelty.from_arrays(arrays, data.name)
         alarms.append(novelty.unknown(data.code.decode(data.codes[tested])).mean())
         caught.append(novelty.unknown(data.code.decode(data.codes[~np.isin(data.y, known)])).mean())
-    where = f"{data.name}, from {len(fitted)} samples' statistics"
+    where = f"{data.name}, shipped from {len(fitted)} samples"
     return [
         Row(f"{where}: false alarms", float(np.mean(alarms)), "", RATE, note=_spread(alarms)),
         Row(f"{where}: unknown classes found", float(np.mean(caught)), "", note=_spread(caught)),

@@ -6,8 +6,9 @@ import typer
 from rich.table import Table
 
 from .console import output, print_json, progress
-from .opening import BundlePath, Json, RuntimeName, StorePath, stored_learner
+from .opening import BundlePath, Json, RuntimeName, StorePath, stored_device
 from .signing import Trust
+from .values import tell_report
 
 if TYPE_CHECKING:
     from ..edge import Report
@@ -36,8 +37,8 @@ def adapt(
         typer.Option(
             min=0,
             max=100,
-            help="Points of accuracy that may be lost on the probe of the source; by default 10, and as many more as "
-            "are gained here.",
+            help="Points of accuracy that may be lost on the probe of the source, or of explained variance of its "
+            "targets; by default 10, and as many more as are gained here.",
         ),
     ] = None,
     trust: Trust = None,
@@ -45,20 +46,26 @@ def adapt(
     json: Json = False,
 ) -> None:
     """Choose and fit a head on the stored samples, and use it if it is no worse."""
+    from ..edge import Learner, Report
+
     if on_insufficient not in ("keep", "apply", None):
         raise typer.BadParameter("expected keep or apply", param_hint="--on-insufficient")
-    with stored_learner(bundle, store, runtime, trust) as learner, progress("adapting") as bar:
-        report = learner.adapt(
+    with stored_device(bundle, store, runtime, trust) as device, progress("adapting") as bar:
+        # In points for either task, as people say it.
+        share = 1.0 if isinstance(device, Learner) else 100.0
+        report = device.adapt(
             on_insufficient=on_insufficient,  # type: ignore[arg-type]  # checked above
             max_seconds=max_seconds,
             max_memory_mb=max_memory_mb,
-            max_forgetting=max_forgetting,
+            max_forgetting=None if max_forgetting is None else max_forgetting / share,
             progress=bar,
         )
     if json:
         print_json(report.to_dict())
-    else:
+    elif isinstance(report, Report):
         _tell(report)
+    else:
+        tell_report(report)
     if not report.applied:
         raise typer.Exit(EXIT_NOT_APPLIED)
 

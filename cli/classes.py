@@ -11,6 +11,7 @@ from .signing import Trust
 if TYPE_CHECKING:
     from ..edge import Learner
 
+INSTEAD = "Its targets are fixed: see `acclimate inspect`; `acclimate label` corrects their values."
 app = typer.Typer(
     name="classes",
     help="List, add, rename, merge, split, remove and freeze classes. The next `adapt` learns from what they are then.",
@@ -23,7 +24,7 @@ def list_classes(
     bundle: BundlePath, store: StorePath = None, trust: Trust = None, runtime: RuntimeName = "auto", json: Json = False
 ) -> None:
     """List the classes with their ids, which renaming keeps."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         found = learner.classes.ids
     if json:
         print_json([{"id": number, "name": name} for name, number in found.items()])
@@ -42,7 +43,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Add a class without samples; a label that is new adds one by itself."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         learner.classes.add(name)
         _tell(learner, json=json)
 
@@ -58,7 +59,7 @@ def rename(
     json: Json = False,
 ) -> None:
     """Give a class another name; its samples and the head stay."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         learner.classes.rename(name, to)
         _tell(learner, json=json)
 
@@ -74,7 +75,7 @@ def merge(
     json: Json = False,
 ) -> None:
     """Make several classes one."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         learner.classes.merge(names, into)
         _tell(learner, json=json)
 
@@ -91,7 +92,7 @@ def split(
     json: Json = False,
 ) -> None:
     """Turn some of a class's samples into a new class; `acclimate adapt` then learns it."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         learner.classes.split(name, ids, into)
         _tell(learner, json=json)
 
@@ -107,7 +108,7 @@ def remove(
     json: Json = False,
 ) -> None:
     """Remove a class; its samples stay without a label, or are forgotten."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         before, _ = learner.samples
         learner.classes.remove(name, forget=forget)
         gone = before - learner.samples[0]
@@ -125,7 +126,7 @@ def freeze(
     json: Json = False,
 ) -> None:
     """Keep a shipped class as it was shipped: its samples are stored and judged on, and not trained on."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
+    with stored_learner(bundle, store, runtime, trust, INSTEAD) as learner:
         learner.classes.freeze(name, not thaw)
     text = f"{name} is learnt from its samples again" if thaw else f"{name} stays as it was shipped"
     say({"class": name, "frozen": not thaw}, text, json=json)

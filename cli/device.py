@@ -1,21 +1,36 @@
 """The commands of the device side that stand on their own: inspect, predict, observe, versions, rollback."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from .console import many, output, print_json, print_row, progress, say, size
 from .frames import read_frames
-from .opening import BundlePath, Json, RuntimeName, StorePath, Threads, open_learner, store_of, stored_learner
+from .opening import (
+    BundlePath,
+    Json,
+    RuntimeName,
+    StorePath,
+    Threads,
+    no_classes,
+    one_of,
+    open_device,
+    open_learner,
+    open_regressor,
+    store_of,
+    stored_device,
+    task_of,
+)
 from .signing import Trust, describe_signer, signer
+from .values import Targets, channels_of, no_targets, predict_values, read_measured
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..manifest import Variant
+    from ..manifest import InputSpec, Variant
 
 DataPath = Annotated[
     Path, typer.Argument(metavar="DATA", help=".npy, .npz (x, y), an image, or a folder of images, one per class.")
@@ -81,18 +96,25 @@ def inspect(bundle: BundlePath, trust: Trust = None, json: Json = False) -> None
 def predict(
     bundle: BundlePath,
     data: DataPath,
+    targets: Targets = None,
     store: StorePath = None,
     trust: Trust = None,
     runtime: RuntimeName = "auto",
     threads: Threads = None,
     json: Json = False,
 ) -> None:
-    """Classify frames with the head in use; those unlike every class are marked unknown."""
+    """Classify frames with the head in use, and mark those unlike every class; or predict values and their interval."""
+    from ..edge import Learner
+
     # Predicting needs no store: without one the shipped head is used, and no file is made.
     path = store_of(bundle, store, must=store is not None)
-    with open_learner(bundle, path if path.exists() else None, runtime, threads, trusted=trust) as learner:
+    with open_device(bundle, path if path.exists() else None, runtime, threads, trust) as device:
+        if not isinstance(device, Learner):
+            predict_values(device, *read_measured(data, _spec(bundle), targets), json=json)
+            return
+        no_targets(bundle, targets)
         frames, labels, names = _read(data, bundle)
-        found = learner.predict(frames)
+        found = device.predict(frames)
     accuracy = None
     if labels is not None:
         accuracy = sum(a == b for a, b in zip(found.labels, labels, strict=True)) / len(labels)
@@ -116,10 +138,13 @@ def observe(
     bundle: BundlePath,
     data: DataPath,
     store: StorePath = None,
+    targets: Targets = None,
     tag: Annotated[
         str | None, typer.Option("--tag", help="A group, for example the person that the frames show.")
     ] = None,
-    new_classes: Annotated[str, typer.Option("--new-classes", help="add or refuse.")] = "add",
+    new_classes: Annotated[
+        str, typer.Option("--new-classes", help="add or refuse.", callback=one_of("add", "refuse"))
+    ] = "add",
     skip: Annotated[bool, typer.Option("--skip-duplicates", help="Skip frames that are stored already.")] = False,
     max_bytes: Annotated[
         int | None,
@@ -132,20 +157,24 @@ def observe(
 ) -> None:
     """Run the backbone once on each frame and store the latents, with labels where the data has them."""
     path = store_of(bundle, store, must=False)
-    with open_learner(bundle, path, runtime, threads, new_classes, trust, max_bytes) as learner:
-        frames, labels, names = _read(data, bundle)
-        before = tuple(learner.classes)
-        with progress("observing") as report:
-            ids = learner.observe(
-                frames,
-                labels,
-                tags=[tag] * len(frames),
-                keys=names,
-                on_duplicate="skip" if skip else "refuse",
-                progress=report,
-            )
-        total, labelled = learner.samples
-        new = [name for name in learner.classes if name not in before]
+    options: Any = {"on_duplicate": "skip" if skip else "refuse"}
+    new: list[str] = []
+    if task_of(bundle) == "regression":
+        if new_classes != "add":
+            raise no_classes(bundle, "Use `acclimate observe` without --new-classes.")
+        frames, values, names = read_measured(data, _spec(bundle), targets)
+        with open_regressor(bundle, path, runtime, threads, trust, max_bytes) as device, progress("observing") as bar:
+            ids = device.observe(frames, values, tags=[tag] * len(frames), keys=names, progress=bar, **options)
+            total, labelled = device.samples
+    else:
+        no_targets(bundle, targets)
+        with open_learner(bundle, path, runtime, threads, new_classes, trust, max_bytes) as learner:
+            frames, labels, names = _read(data, bundle)
+            before = tuple(learner.classes)
+            with progress("observing") as bar:
+                ids = learner.observe(frames, labels, tags=[tag] * len(frames), keys=names, progress=bar, **options)
+            total, labelled = learner.samples
+            new = [name for name in learner.classes if name not in before]
     if json:
         print_json({"ids": ids.tolist(), "stored": total, "labelled": labelled, "new_classes": new})
         return
@@ -164,8 +193,8 @@ def versions(
     bundle: BundlePath, store: StorePath = None, trust: Trust = None, runtime: RuntimeName = "auto", json: Json = False
 ) -> None:
     """List the versions of the head; the one in use is marked."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
-        history = learner.versions()
+    with stored_device(bundle, store, runtime, trust) as device:
+        history = device.versions()
     if json:
         print_json([{"number": v.number, "current": v.current, "time": v.time, "summary": v.summary} for v in history])
         return
@@ -182,8 +211,8 @@ def rollback(
     json: Json = False,
 ) -> None:
     """Use an earlier version of the head again; 0 is the shipped one."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
-        now = learner.rollback(number)
+    with stored_device(bundle, store, runtime, trust) as device:
+        now = device.rollback(number)
     say({"version": now}, f"version {now} is in use", json=json)
 
 
@@ -196,12 +225,16 @@ def _span(ids: "NDArray[np.int64]") -> str:
 
 def _read(data: Path, bundle: Path) -> tuple["NDArray[np.generic]", list[str] | None, list[str]]:
     """Read frames as the bundle takes them; a single one in a `.npy` file gets a first axis."""
+    spec = _spec(bundle)
+    frames, labels, names = read_frames(data, channels_of(spec))
+    return (frames[None], labels, [data.name]) if frames.shape == spec.shape else (frames, labels, names)
+
+
+def _spec(bundle: Path) -> "InputSpec":
     from ..bundle import Bundle
 
     with Bundle(bundle) as opened:
-        spec = opened.manifest.input
-    frames, labels, names = read_frames(data, spec.shape[-1] if spec.axes[-1] == "channel" else None)
-    return (frames[None], labels, [data.name]) if frames.shape == spec.shape else (frames, labels, names)
+        return opened.manifest.input
 
 
 def _variant(variant: "Variant") -> str:

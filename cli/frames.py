@@ -1,6 +1,8 @@
 """Read frames and labels from files: NumPy arrays, or images in one folder per class."""
 
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -50,7 +52,7 @@ def read_frames(path: Path, channels: int | None = None) -> tuple[NDArray[np.gen
     return _images(files, channels), None, [file.name for file in files]
 
 
-def read_values(path: Path) -> tuple[NDArray[np.generic], NDArray[np.floating] | None]:
+def read_values(path: Path) -> tuple[NDArray[np.generic], NDArray[np.float64] | None]:
     """Read frames and the numbers that they are labelled with.
 
     Args:
@@ -66,11 +68,26 @@ def read_values(path: Path) -> tuple[NDArray[np.generic], NDArray[np.floating] |
     if not path.is_file() or path.suffix.lower() not in (".npy", ".npz"):
         raise InputError(f"expected a .npy or .npz file for regression, found {path}. Write x and y with numpy.savez.")
     frames, values = _load(path)
-    if values is not None and (values.dtype.kind not in "iuf" or values.shape[:1] != (len(frames),)):
-        raise InputError(
-            f"{path.name}: expected 'y' with numbers for {len(frames)} frames, found {values.dtype} {values.shape}."
-        )
-    return frames, None if values is None else values.astype(np.float64)
+    return frames, None if values is None else _numbers(values, len(frames), f"{path.name}: expected 'y' with numbers")
+
+
+def read_targets(path: Path, n: int) -> NDArray[np.float64]:
+    """Read the numbers that frames of another file are labelled with.
+
+    Args:
+        path: A `.npy` file with ``(n,)`` or ``(n, t)`` numbers, NaN for a frame without.
+        n: Number of frames.
+
+    Returns:
+        The numbers.
+
+    Raises:
+        InputError: If there is nothing to read, or if it cannot be read.
+    """
+    if not path.is_file() or path.suffix.lower() != ".npy":
+        raise InputError(f"expected a .npy file of targets, found {path}. Write it with numpy.save.")
+    with _reading(path):
+        return _numbers(np.load(path, allow_pickle=False), n, f"{path.name}: expected numbers")
 
 
 def _in(folder: Path) -> list[Path]:
@@ -81,8 +98,14 @@ def _under(file: Path, folder: Path) -> str:
     return file.relative_to(folder).as_posix()
 
 
+def _numbers(found: NDArray[Any], n: int, wanted: str) -> NDArray[np.float64]:
+    if found.dtype.kind not in "iuf" or found.shape[:1] != (n,):
+        raise InputError(f"{wanted} for {n} frames, found {found.dtype} {found.shape}. Give each frame its own.")
+    return found.astype(np.float64)
+
+
 def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[Any] | None]:
-    try:
+    with _reading(path):
         loaded = np.load(path, allow_pickle=False)
         if path.suffix.lower() == ".npy":
             return _batch(loaded, path), None
@@ -91,6 +114,12 @@ def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[Any] | None]:
                 raise InputError(f"{path.name}: expected an array 'x' with frames, found {sorted(loaded)}.")
             frames = _batch(loaded["x"], path)
             return frames, loaded.get("y")
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         if isinstance(error, InputError):
             raise

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from .console import say, size
-from .opening import BundlePath, Json, Overwrite, RuntimeName, StorePath, open_learner, store_of, stored_learner
+from .opening import BundlePath, Json, Overwrite, RuntimeName, StorePath, open_device, store_of, stored_device
 from .signing import Trust, read_key
 
 app = typer.Typer(name="update", help="Carry a head from one device to others.", no_args_is_help=True)
@@ -24,8 +24,8 @@ def save(
     json: Json = False,
 ) -> None:
     """Write the head in use as an update for other devices with the same bundle."""
-    with stored_learner(bundle, store, runtime, trust) as learner:
-        number = learner.save_update(out, key=None if key is None else read_key(key), overwrite=overwrite)
+    with stored_device(bundle, store, runtime, trust) as device:
+        number = device.save_update(out, key=None if key is None else read_key(key), overwrite=overwrite)
     count = out.stat().st_size
     say(
         {"file": str(out), "number": number, "bytes": count, "signed": key is not None},
@@ -46,6 +46,6 @@ def apply(
     """Use the head of an update; `acclimate rollback` goes back."""
     # A device may get its first head this way, before it has observed anything.
     path = store_of(bundle, store, must=False)
-    with open_learner(bundle, path, runtime, 1, trusted=trust) as learner:
-        version = learner.apply_update(file)
+    with open_device(bundle, path, runtime, 1, trust) as device:
+        version = device.apply_update(file)
     say({"version": version}, f"version {version} is in use", json=json)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,6 +30,8 @@ def write_file(path: str | os.PathLike[str], content: bytes, *, overwrite: bool 
 def new_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Give a file its name only once it is complete and on the disk.
 
+    What a process that was killed while it wrote the same file has left behind is removed first.
+
     Args:
         path: The name it gets at the end of the block, unless the block raises.
         overwrite: Replace a file that is there.
@@ -40,16 +43,13 @@ def new_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterat
         OutputExistsError: If the file is there, at the beginning or at the end, and `overwrite` is false.
         OSError: If it cannot be written. What was there stays.
     """
-    # A device that only reads starts sooner without it.
-    import tempfile
-
     target = Path(path)
     refuse_overwrite(target, overwrite=overwrite)
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "no such folder", str(target.parent))
-    # A folder of its own keeps the file's name for messages, and vanishes with whatever is in it.
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent) as folder:
-        part = Path(folder) / target.name
+    _remove_dead(target)
+    with _own_folder(target) as folder:
+        part = folder / target.name
         yield part
         with part.open("rb+") as file:
             os.fsync(file.fileno())
@@ -62,6 +62,71 @@ def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
     """Raise OutputExistsError if a file is there and may not be replaced."""
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} is there already. Choose another name, or say that it may be overwritten.")
+
+
+@contextmanager
+def _own_folder(target: Path) -> Iterator[Path]:
+    """Make a folder beside a file that keeps its name for messages, is held, and vanishes with whatever is in it."""
+    # A device that only reads starts sooner without it.
+    import tempfile
+
+    while True:
+        made = tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        with made as name, _held(Path(name)) as held:
+            # Before it is held, another process may take it for one that was left behind. Then the next.
+            if held is not False:
+                yield Path(name)
+                return
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool | None]:
+    """Hold a folder for the block, or as long as this process lives.
+
+    Yields:
+        True if it is held; False if another process or thread holds it, or it is gone; None where that cannot be told.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        # Windows.
+        yield None
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have removed it.
+            held: bool | None = folder.exists()
+        except BlockingIOError:
+            held = False
+        except OSError:
+            # Some file systems of other machines have no such locks.
+            held = None
+        yield held
+    finally:
+        os.close(handle)
+
+
+def _remove_dead(target: Path) -> None:
+    """Remove the folders that killed processes have left beside a file, and nothing that anybody writes to."""
+    import shutil
+
+    part = re.compile(rf"\.{re.escape(target.name)}\.\w{{8}}\.part")
+    found: list[Path] = []
+    # What cannot be seen, or not be removed, does no harm.
+    with suppress(OSError):
+        found += [entry for entry in target.parent.iterdir() if part.fullmatch(entry.name)]
+    for entry in found:
+        with suppress(OSError), _held(entry) as held:
+            # Nothing else is ever put there by us.
+            ours = all(name == target.name or part.fullmatch(name) for name in os.listdir(entry))
+            if held and ours and not entry.is_symlink():
+                shutil.rmtree(entry)
 
 
 def _sync_folder(folder: Path) -> None:

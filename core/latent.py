@@ -65,7 +65,8 @@ class LatentCode:
         A head is fitted on codes. Where the world has moved, a dimension that hardly varied at home may leave its range
         by hundreds of its widths; the head must not see there what it was never fitted on.
         """
-        return np.minimum(np.maximum(latents, self.offset), self.top)
+        clipped = np.maximum(latents, self.offset)
+        return np.minimum(clipped, self.top, out=clipped)
 
     @cached_property
     def top(self) -> Float32:

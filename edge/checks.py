@@ -1,7 +1,7 @@
 """Frames and labels are checked before anything is done with them."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,6 +12,9 @@ from ..manifest import InputSpec
 
 Labels = Sequence[str | int | np.integer[Any] | None] | NDArray[Any]
 MAX_NAME = 200
+_TYPES = {"uint8": np.dtype(np.uint8), "float32": np.dtype(np.float32)}
+# A runtime makes as many threads as it is told to, until the system gives none; SQLite counts milliseconds in 32 bits.
+MAX_THREADS, MAX_TIMEOUT = 1_024, 86_400.0
 
 
 def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
@@ -33,13 +36,15 @@ def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
         raise InputError(
             f"expected frames of one size as {_wanted(spec)}, found that {error}. Resize them alike."
         ) from error
-    if array.shape == spec.shape:
-        array = array[np.newaxis]
     if array.shape[1:] != spec.shape:
-        raise InputError(f"expected frames as {_wanted(spec)}, found shape {array.shape}. Resize or reorder the axes.")
+        if array.shape != spec.shape:
+            raise InputError(
+                f"expected frames as {_wanted(spec)}, found shape {array.shape}. Resize or reorder the axes."
+            )
+        array = array[np.newaxis]
     if not len(array):
         raise InputError(f"expected at least one frame as {_wanted(spec)}, found none.")
-    if array.dtype != np.dtype(spec.dtype):
+    if array.dtype != _TYPES[spec.dtype]:
         hint = (
             " Scale to 0..255 and convert with .astype('uint8')."
             if spec.dtype == "uint8"
@@ -57,7 +62,7 @@ def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
                 f"expected values from {low:g} to {high:g}, found {least:g} to {greatest:g}. "
                 f"Pass what the sensor gives, in the unit the model was converted for."
             )
-    return np.ascontiguousarray(array)
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def _wanted(spec: InputSpec) -> str:
@@ -127,6 +132,57 @@ def check_ids(ids: Sequence[int] | NDArray[np.int64]) -> list[int]:
     if not whole:
         raise InputError(f"expected a list of ids that observe() returned, found {ids!r:.80}. Look them up.")
     return [int(i) for i in ids]
+
+
+def check_once(ids: Sequence[int], labels: Sequence[Hashable]) -> None:
+    """Check that no sample is given two labels.
+
+    Args:
+        ids: ``n`` sample ids.
+        labels: ``n`` labels that can be compared; naming a sample twice with the same one is allowed.
+
+    Raises:
+        LabelError: If one is named twice with different labels.
+    """
+    given: dict[int, Hashable] = {}
+    for number, label in zip(ids, labels, strict=True):
+        if given.setdefault(number, label) != label:
+            raise LabelError(
+                f"expected one label for each sample, found {given[number]!r:.80} and {label!r:.80} for id {number}. "
+                f"Name it once."
+            )
+
+
+def check_threads(threads: object) -> int | None:
+    """Return a number of threads, None for every core.
+
+    Raises:
+        InputError: If it is no whole number from 1 to 1,024.
+    """
+    if threads is None:
+        return None
+    whole = isinstance(threads, int | np.integer) and not isinstance(threads, bool)
+    if not whole or not 1 <= cast(int, threads) <= MAX_THREADS:
+        raise InputError(
+            f"expected threads as a whole number from 1 to {MAX_THREADS}, found {threads!r:.80}. "
+            f"Leave it out to use every core."
+        )
+    return int(cast(int, threads))
+
+
+def check_timeout(timeout: object) -> float:
+    """Return a time to wait in seconds.
+
+    Raises:
+        InputError: If it is no number from 0 to a day.
+    """
+    number = isinstance(timeout, int | float | np.integer | np.floating) and not isinstance(timeout, bool)
+    # NaN compares with nothing, and is refused with the rest.
+    if not number or not 0 <= cast(float, timeout) <= MAX_TIMEOUT:
+        raise InputError(
+            f"expected timeout in seconds from 0 to {MAX_TIMEOUT:.0f}, found {timeout!r:.80}. Pass 0 not to wait."
+        )
+    return float(cast(float, timeout))
 
 
 def _length(values: object) -> int | None:

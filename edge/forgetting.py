@@ -35,9 +35,9 @@ def _chosen(
     store = session.store
     if ids is not None:
         wanted = list(dict.fromkeys(check_ids(ids)))
-        stored = set(store.ids().tolist())
-        missing = [i for i in wanted if i not in stored]
-        if missing:
+        if not store.holds(wanted):
+            stored = set(store.ids().tolist())
+            missing = [i for i in wanted if i not in stored]
             raise InputError(f"expected ids that are stored, found {missing[:5]}. Nothing was forgotten.")
         return wanted
     if label is not None:

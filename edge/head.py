@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self, cast
 
 import numpy as np
@@ -82,10 +83,31 @@ class LinearHead:
         result -= result.max(axis=1, keepdims=True)
         np.exp(result, out=result)
         result /= result.sum(axis=1, keepdims=True)
+        return self._merged(result)
+
+    def probabilities_of_one(self, latent: Float32) -> Float32:
+        """Return what `probabilities` gives for one ``(d,) float32`` latent, ``(k,) float32``, in a third of the time.
+
+        After the backbone ran the caches hold none of numpy's code: what counts is how many functions are called, and
+        of how many kinds. So the sum is a product here as well.
+        """
+        result: Float32 = self.layer.weight.dot(latent)
+        result += self.layer.bias
+        result -= result[result.argmax()]
+        np.exp(result, out=result)
+        result /= result.dot(self._ones)
+        return result if self.columns is None else self._merged(result[np.newaxis])[0]
+
+    @cached_property
+    def _ones(self) -> Float32:
+        return np.ones(len(self.classes), np.float32)
+
+    def _merged(self, rows: Float32) -> Float32:
+        """Return the probabilities of classes, ``(n, k)``, from those of the layer's rows, ``(n, r)``."""
         if self.columns is None:
-            return result
-        merged = np.zeros((len(result), len(self.ids)), np.float32)
-        np.add.at(merged.T, self.columns, result.T)
+            return rows
+        merged = np.zeros((len(rows), len(self.ids)), np.float32)
+        np.add.at(merged.T, self.columns, rows.T)
         return merged
 
     def held_out(self, ids: Ids, latents: Float32) -> Ids:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
-from .adaptation.run import Wishes, propose, situation
+from .adaptation.run import propose, situation
+from .adaptation.wishes import Wishes
 from .head import Ids
 from .session import Session
 from .suggest import Strategy, suggest

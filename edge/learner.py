@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from .checks import Labels, check_frames, check_ids, check_labels
+from .checks import Labels, check_frames, check_ids, check_labels, check_once, check_threads, check_timeout
 from .classes import Classes
 from .embedding import OnDuplicate
 from .head import Ids
@@ -16,6 +16,7 @@ from .observing import check_known, class_ids, observe
 from .results import Forgotten, Prediction, Version
 from .runtime.runtime import RuntimeChoice
 from .session import Session, open_session
+from .task_session import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from ..key_files import PrivateKeySource, PublicKeySource
@@ -32,7 +33,7 @@ class Learner:
     """An opened bundle with its local store and the head in use. Make one with `Learner.open`; close it, or use `with`.
 
     `predict` and `score` may be called from several threads, also while `adapt` runs here or in another process: each
-    call uses the head that was committed last.
+    call uses the head that was committed last; `predict` may be 10 ms behind what another learner committed.
     """
 
     def __init__(self, session: Session, new_classes: str) -> None:
@@ -48,7 +49,7 @@ class Learner:
         threads: int | None = None,
         runtime: RuntimeChoice = "auto",
         timeout: float = 5.0,
-        max_bytes: int | None = None,
+        max_bytes: float | None = None,
         trusted_keys: "Sequence[PublicKeySource] | PublicKeySource | None" = None,
     ) -> Self:
         """Open a bundle, and resume from its store.
@@ -57,11 +58,11 @@ class Learner:
             path: The bundle.
             store: SQLite file that keeps samples and versions, made if it is not there; None keeps them in memory only.
             new_classes: Whether labels that no class has yet add a class, or are refused.
-            threads: Threads of the inference runtime; None uses every core that this process may use.
+            threads: Threads of the inference runtime, 1 to 1,024; None uses every core that this process may use.
             runtime: ``"onnx"``, ``"tflite"`` or ``"auto"``: what the store was made with, else what is installed.
-            timeout: Seconds to wait while another process writes to the store.
-            max_bytes: Bound on the size of the store; beyond it, samples of the largest classes give way at random
-                (a class-balanced reservoir).
+            timeout: Seconds to wait while another process writes to the store, 0 to a day.
+            max_bytes: Bound on the size of the store, kept from then on; beyond it, samples of the largest classes give
+                way at random (a class-balanced reservoir). None keeps the bound that there is, `math.inf` lifts it.
             trusted_keys: Public keys (Ed25519: 32 raw bytes, hexadecimal or Base64 text, PEM text or a file): then
                 the bundle, and every update applied later, must be signed by one of them.
 
@@ -69,6 +70,7 @@ class Learner:
             The learner.
 
         Raises:
+            InputError: If an option is none of those that there are.
             BundleError: If the bundle is damaged, altered or of an unknown version.
             SignatureError: If the bundle is not signed by a trusted key.
             StoreError: If the store belongs to another backbone, is damaged, or is being written to.
@@ -77,6 +79,7 @@ class Learner:
         """
         if new_classes not in ("add", "refuse"):
             raise InputError(f"expected new_classes to be 'add' or 'refuse', found {new_classes!r}.")
+        threads, timeout = check_threads(threads), check_timeout(timeout)
         return cls(open_session(path, store, threads, runtime, timeout, max_bytes, trusted_keys), new_classes)
 
     @property
@@ -97,6 +100,8 @@ class Learner:
     def predict(self, frames: ArrayLike) -> Prediction:
         """Classify frames.
 
+        What this learner has changed counts at once, what another one has, here or in another process, within 10 ms.
+
         Args:
             frames: ``(n, *shape)`` raw samples as the bundle declares them, or one without the first axis.
 
@@ -108,11 +113,10 @@ class Learner:
         """
         session = self._session
         checked = check_frames(frames, session.bundle.manifest.input)
-        latents, now = session.latents(checked), session.in_use()
+        latents, now = session.latents(checked), session.in_use(LOOK_SECONDS)
         if now is None:
             raise InputError("expected a head to predict with, found none: observe labelled samples and adapt() first.")
-        probabilities = now.head.probabilities(latents)
-        return Prediction(now.array[probabilities.argmax(axis=1)], probabilities, now.names, now.unknown(latents))
+        return now.predict(latents)
 
     def observe(
         self,
@@ -160,10 +164,11 @@ class Learner:
 
         Raises:
             InputError: If an id is not stored.
-            LabelError: If a label is unknown and new classes are refused.
+            LabelError: If a label is unknown and new classes are refused, or a sample is given two labels.
         """
         store, samples = self._session.store, check_ids(ids)
         names = check_labels(labels, len(samples))
+        check_once(samples, names)
         if self._new_classes == "refuse":
             check_known(store, names)
         with store.transaction():
@@ -186,8 +191,9 @@ class Learner:
             on_insufficient: What to do when the held-out samples are too few to tell whether the candidate is better:
                 keep the head in use, or apply the candidate all the same. By default a shipped head is kept, since it
                 takes evidence to leave it, and one that was adapted here is refreshed with the samples that have come.
-            class_weight: Weights of classes by name, on top of equal ones; 1 for those left out.
-            sample_weight: Weights of samples by id; 1 for those left out.
+            class_weight: Weights of classes by name, on top of equal ones; 1 for those left out. Mistakes weigh so in
+                fitting, in choosing, and where the candidate is compared with the head in use.
+            sample_weight: Weights of samples by id; 1 for those left out. They weigh in the same places.
             max_seconds: Time that the search may take, in seconds. Fewer settings are tried where it is short.
             max_memory_mb: Working memory that it may take, in MB (10^6 bytes), on top of what the process has.
             max_forgetting: Points of accuracy, 0 to 100, that the candidate may lose against the shipped head on a
@@ -207,7 +213,8 @@ class Learner:
         if on_insufficient not in ("keep", "apply", None):
             raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
         # Imported where it is needed: a device that only predicts starts sooner.
-        from .adaptation.run import Wishes, run
+        from .adaptation.run import run
+        from .adaptation.wishes import Wishes
 
         return run(
             self._session,
@@ -248,7 +255,8 @@ class Learner:
         Returns:
             The learner itself.
         """
-        from .adaptation.run import Wishes, run
+        from .adaptation.run import run
+        from .adaptation.wishes import Wishes
 
         self.observe(x, y, on_duplicate="relabel")
         run(self._session, Wishes(on_insufficient="apply"))
@@ -264,7 +272,8 @@ class Learner:
         Returns:
             The learner itself.
         """
-        from .adaptation.run import Wishes, last_setting, run
+        from .adaptation.run import last_setting, run
+        from .adaptation.wishes import Wishes
 
         self.observe(x, y, on_duplicate="relabel")
         run(self._session, Wishes(on_insufficient="apply", only=last_setting(self._session)))
@@ -278,6 +287,8 @@ class Learner:
             y: ``n`` class names.
         """
         names = check_labels(y, len(check_frames(x, self._session.bundle.manifest.input)))
+        # Unlike a prediction, a score is never behind what other learners have committed.
+        self._session.in_use()
         return float(np.mean(self.predict(x).labels == np.array(names)))
 
     def forget(
@@ -404,6 +415,7 @@ class Learner:
         Raises:
             InputError: If there is no head yet.
             OutputExistsError: If the file is there.
+            StoreBusyError: If another process writes to the store for longer than the timeout.
         """
         from .updating import save_update
 
@@ -419,7 +431,8 @@ class Learner:
             The number of the new version.
 
         Raises:
-            UpdateError: If it is damaged, for another backbone, or not newer than the last one applied.
+            UpdateError: If it is damaged, for another backbone, not newer than the last one applied, or trained here on
+                samples that were forgotten since.
             SignatureError: If the learner was opened with trusted keys, and none of them signed it.
         """
         from .updating import apply_update

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import StoreCorruptError
 from ..manifest import Task
 from .head import Float32, LinearHead
+from .results import Prediction
 from .runtime.runtime import RuntimeChoice
 from .task_session import DAMAGED, TaskSession, open_task
 from .unknown.novelty import Novelty
@@ -35,10 +36,17 @@ class InUse:
     names: tuple[str, ...]
     array: NDArray[np.str_]
 
-    def unknown(self, latents: Float32) -> NDArray[np.bool_]:
-        """Return which of ``(n, d)`` latents are unlike every class."""
-        novelty = self.head.novelty
-        return np.zeros(len(latents), np.bool_) if novelty is None else novelty.unknown(latents)
+    def predict(self, latents: Float32) -> Prediction:
+        """Classify ``(n, d) float32`` latents."""
+        head, novelty = self.head, self.head.novelty
+        if len(latents) == 1:
+            latent = latents[0]
+            row = head.probabilities_of_one(latent)
+            unlike = novelty is not None and novelty.score(latent) > novelty.threshold
+            return Prediction(self.array.take((row.argmax(),)), row[np.newaxis], self.names, np.array((unlike,)))
+        probabilities = head.probabilities(latents)
+        unknown = np.zeros(len(latents), np.bool_) if novelty is None else novelty.unknown(latents)
+        return Prediction(self.array[probabilities.argmax(axis=1)], probabilities, self.names, unknown)
 
 
 Session = TaskSession[InUse]
@@ -84,7 +92,7 @@ def open_session(
     threads: int | None,
     runtime: RuntimeChoice,
     timeout: float,
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
     trusted_keys: "Sequence[PublicKeySource] | PublicKeySource | None" = None,
 ) -> Session:
     """Open a bundle and its store. See `Learner.open`."""

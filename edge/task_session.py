@@ -26,14 +26,17 @@ if TYPE_CHECKING:
     from ..key_files import PublicKeySource
     from ..keys import PublicKey
 
-# Bytes of frames that go through the backbone together. Larger ones gain no speed by company (measured on 224 x 224
-# int8), and each more of them in a batch costs the runtime its activations once more; small ones share a call's cost.
-BATCH_BYTES, LARGEST_BATCH = 2**16, 32
+# Bytes of frames that go through the backbone together: three of 224 x 224 in colour, which took a tenth less time than
+# one by one on two cores (int8). More gain nothing, and each costs the runtime its activations once more.
+BATCH_BYTES, LARGEST_BATCH = 2**19, 32
 DAMAGED = "{}: expected version {} as adapt() stored it, found {}. Restore the store from a copy, or start a new one."
 # How often an adaptation begins anew because samples were forgotten meanwhile.
 ATTEMPTS = 5
 # Seconds until a refit that could not be stored is tried again.
 RETRY_SECONDS = 5.0
+# How far a prediction may be behind what another learner has committed, in seconds: to ask the store costs 40 us in the
+# cold caches that a backbone leaves, which is more than 1 % of a small one's time.
+LOOK_SECONDS = 0.01
 H = TypeVar("H")
 
 
@@ -98,6 +101,9 @@ class TaskSession(Generic[H]):
     def latents(self, frames: NDArray[np.generic]) -> Float32:
         """Embed checked frames ``(n, *shape)`` to ``(n, d) float32`` latents, within the range of the codes."""
         size = self.batch
+        if len(frames) == 1:
+            # Over rows alone numpy runs without an iterator, which costs as much as the work.
+            return self.code.clip(self.embedder.embed(frames)[0])[np.newaxis]
         if len(frames) <= size:
             return self.code.clip(self.embedder.embed(frames))
         chunks = [self.embedder.embed(frames[i : i + size]) for i in range(0, len(frames), size)]
@@ -107,12 +113,15 @@ class TaskSession(Generic[H]):
         """Embed at most one batch of checked frames to ``(n, d) uint8`` codes."""
         return self.code.encode(self.embedder.embed(frames))
 
-    def in_use(self) -> H | None:
+    def in_use(self, within: float = 0.0) -> H | None:
         """Return the head in use, as last committed by any thread or process; None where there is none.
 
         Samples that were forgotten took their versions with them: then what is left is fitted first.
+
+        Args:
+            within: What other learners have committed since the store was last asked is not seen for so many seconds.
         """
-        stamp = self.store.stamp()
+        stamp = self.store.stamp(within)
         seen, concerns, found = self._seen
         if stamp == seen and not (self._retry and time.monotonic() >= self._retry):
             return found
@@ -142,9 +151,13 @@ class TaskSession(Generic[H]):
         return found
 
     def settle(self) -> None:
-        """Where what is left after forgetting gives no head: use the newest version that never saw what is gone."""
+        """Where what is left after forgetting gives no head: go back along the versions that were in use.
+
+        What was rolled back from, and what was trained on what is gone, is passed over.
+        """
         with self.store.transaction():
-            self.store.current = max((version.id for version in self.store.versions() if version.intact), default=0)
+            intact = {version.id for version in self.store.versions() if version.intact}
+            self.store.current = max(intact.intersection(self.store.trail()), default=0)
 
     def commit(self, report: str, head: bytes, samples: NDArray[np.int64]) -> int | None:
         """Store a version that was trained on samples, and use it.
@@ -153,7 +166,7 @@ class TaskSession(Generic[H]):
             Its number; None, and nothing is stored, where a sample is gone by now: what is forgotten trains nothing.
         """
         with self.store.transaction():
-            if len(np.setdiff1d(samples, self.store.ids())):
+            if not self.store.holds(samples):
                 return None
             version = self.store.add_version(report, head, samples=samples)
         self.in_use()
@@ -185,7 +198,7 @@ class TaskSession(Generic[H]):
         try:
             return self.serving.load(self, current)
         except StoreCorruptError as error:
-            earlier = [version.id for version in self.store.versions() if version.id < current]
+            earlier = [number for number in self.store.trail() if number < current]
             for candidate in [*reversed(earlier), 0]:
                 try:
                     found = self.serving.load(self, candidate)
@@ -217,7 +230,7 @@ def open_task(
     runtime: RuntimeChoice,
     timeout: float,
     serving: Serving[H],
-    max_bytes: int | None = None,
+    max_bytes: float | None = None,
     trusted_keys: "Sequence[PublicKeySource] | PublicKeySource | None" = None,
 ) -> TaskSession[H]:
     """Open a bundle and its store. See `Learner.open`."""

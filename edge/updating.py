@@ -1,5 +1,6 @@
 """`Learner.save_update` and `apply_update`: a head carried from device to device as a few kilobytes."""
 
+import hashlib
 import json
 import os
 import time
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..bundle import LinearLayer
-from ..errors import InputError
+from ..errors import InputError, UpdateMismatchError
+from ..files import new_file
 from ..key_files import PrivateKeySource
 from ..update import Base, Update, check_update, read_update, typical_latent, write_update
 from .head import LinearHead
@@ -44,10 +46,50 @@ def save_update(
         bias=now.head.layer.bias[known],
         created=created,
     )
-    write_update(
-        path, update, base, centre=typical_latent(session.bundle, session.runtime), key=key, overwrite=overwrite
-    )
+    return give_update(session, path, update, base, now.version, key, overwrite=overwrite)
+
+
+def give_update(
+    session: TaskSession[Any],
+    path: str | os.PathLike[str],
+    update: Update,
+    base: Base,
+    version: int,
+    key: PrivateKeySource | None,
+    *,
+    overwrite: bool,
+) -> int:
+    """Write an update, and remember what its head was trained on, in case it comes back.
+
+    Args:
+        session: The opened bundle.
+        path: Where to write.
+        update: The update.
+        base: What the bundle ships.
+        version: The version whose head it is; 0 for the shipped one.
+        key: Private key to sign with, or None.
+        overwrite: Replace a file that is there.
+
+    Returns:
+        The update's number.
+
+    Raises:
+        StoreBusyError: If another process writes to the store for longer than its timeout; no file is written.
+    """
+    centre = typical_latent(session.bundle, session.runtime)
+    # The file gets its name last: none is there that is not remembered.
+    with new_file(path, overwrite=overwrite) as part:
+        write_update(part, update, base, centre=centre, key=key)
+        # On a medium that cannot be written there is nothing to forget either.
+        if version and not session.store.read_only:
+            session.store.remember_saved(digest_of(read_update(part, base)), version)
     return update.number
+
+
+def digest_of(update: Update) -> bytes:
+    """Return the SHA-256 over the rows of an update as it was read, whatever its number, order, names and signature."""
+    rows = np.concatenate([update.weight, update.bias[:, None]], axis=1).astype("<f4")
+    return hashlib.sha256(b"".join(sorted(row.tobytes() for row in rows))).digest()
 
 
 def apply_update(session: Session, path: str | os.PathLike[str]) -> int:
@@ -74,16 +116,27 @@ def take_update(session: TaskSession[Any], update: Update, variant: str, head: C
 
     Returns:
         The number of the new version.
+
+    Raises:
+        UpdateReplayError: If it is not newer.
+        UpdateMismatchError: If its head was trained here, on samples that were forgotten since.
     """
-    store = session.store
+    store, digest = session.store, digest_of(update)
     with session.adapting:
         with store.transaction():
             check_update(update, variant_hash=variant, newest=store.newest_update)
             signed = f", signed by {update.signed_by[:12]}..." if update.signed_by else ""
             note = f": {update.note}" if update.note else ""
             kept = json.dumps({"summary": f"update {update.number}{signed}{note}"})
-            # It is trained on no sample here, so that forgetting leaves it.
-            version = store.add_version(kept, head(), samples=np.empty(0, np.int64))
+            own = store.saved(digest)
+            if own is not None and own.forgotten:
+                raise UpdateMismatchError(
+                    f"expected an update that was trained on nothing that was forgotten here, found {update.number}, "
+                    f"which was saved here before samples of it were forgotten. Delete it, and save another one."
+                )
+            # What comes from elsewhere is trained on no sample here, so that forgetting leaves it.
+            trained = np.empty(0, np.int64) if own is None else own.samples
+            version = store.add_version(kept, head(), samples=trained)
             store.newest_update = update.number
         session.in_use()
     return version

@@ -83,13 +83,15 @@ def adapt(
     # A class without samples here is taken to have moved as the others did.
     carried = None if found.source is None else carry_along(found.source, found.ids, given.codes, given.classes)
     coordinates, x = embed(samples.codes, carried, found.head, found.code)
-    weight = _weights(samples, class_weight, sample_weight)
-    problem = _problem(x, samples.classes, replace(found, source=carried), ids, coordinates, weight)
+    weight = _weights(given, class_weight, sample_weight)
+    local = weight if weight is None else weight[trained]
+    problem = _problem(x, samples.classes, replace(found, source=carried), ids, coordinates, local)
     if only is not None:
         fixed: list[Head] = [Restricted(head, (only,)) for head in heads if head.name == only.head]
         # Labels may have changed since it was chosen, so that it would forget a class now: then search anew.
         heads = fixed if any(eligible(head, problem) for head in fixed) else heads
-    trial = Trial(given, trained, found, shipped.predictor() or current, current, ids, names, coordinates, carried)
+    reference = shipped.predictor() or current
+    trial = Trial(given, trained, found, reference, current, ids, names, coordinates, carried, weight)
     found_here = search(problem, heads, progress, groups=groups[trained], deadline=deadline)
     selection = found_here.choose()
     candidate = trial.judge(selection, fit(problem, selection.best, heads), groups)
@@ -118,12 +120,13 @@ def adapt(
     if reason is not None:
         judgement = replace(candidate.judgement, verdict="rejected", reason=f"{reason} {candidate.judgement.reason}")
         candidate = replace(candidate, judgement=judgement)
-    home = float("nan") if candidate.probe is None else candidate.probe.before
+    nothing = float("nan")
+    home, least = (nothing, nothing) if candidate.probe is None else (candidate.probe.before, candidate.probe.least)
     curve: tuple[tuple[int, float], ...] = ()
-    enough = is_enough(candidate.after, len(given.ids), home, curve)
+    enough = is_enough(candidate.after, len(given.ids), home, curve, least)
     if enough is None and candidate.probe is not None and only is None and _before(deadline):
         curve = learning_curve(problem, candidate.selection.best.setting, heads, groups[trained])
-        enough = is_enough(candidate.after, len(given.ids), home, curve)
+        enough = is_enough(candidate.after, len(given.ids), home, curve, least)
     return replace(candidate, curve=curve, enough=enough)
 
 

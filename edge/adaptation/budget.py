@@ -1,10 +1,13 @@
 """What adapting costs, told beforehand: seconds, working memory, bytes on disk; and what is refused beforehand."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from ...errors import BudgetError, InputError
 from ..session import Session
 from ..store.schema import page_size, slots_per_page
+from ..task_session import TaskSession
 from .costs import Size, least_seconds, memory, seconds
 
 # Bytes that a sample takes beside its latent, in the table and in the index of digests; pages beside all samples.
@@ -28,40 +31,68 @@ class Estimate:
     disk: int
 
 
+@dataclass(frozen=True)
+class Need:
+    """What one adaptation takes.
+
+    Args:
+        samples: Labelled samples.
+        width: Dimensions of the latent.
+        memory: Working memory in bytes, an upper bound.
+        seconds: Reckons the seconds of a whole search.
+        least: Reckons the seconds that it takes at least, whatever is left out.
+    """
+
+    samples: int
+    width: int
+    memory: int
+    seconds: Callable[[], float]
+    least: Callable[[], float]
+
+
 def estimate(session: Session, samples: int | None = None) -> Estimate:
     """Tell what adapting will cost. See `Learner.estimate`."""
+    return reckon(session, samples, lambda n: need(session, n))
+
+
+def reckon(session: TaskSession[Any], samples: int | None, need_of: Callable[[int], Need]) -> Estimate:
+    """Tell what adapting will cost, by what it takes for a number of samples.
+
+    Raises:
+        InputError: If `samples` is no number of samples.
+    """
     if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 2):
         raise InputError(f"expected a number of samples from 2 on, found {samples!r}.")
     stored, labelled = session.store.count()
-    n = labelled if samples is None else samples
-    size, page = size_of(session, n), page_size(session.bundle.manifest.width)
-    disk = _PAGES * page + max(stored, n) * (page / slots_per_page(size.width, page) + _ROW)
-    return Estimate(n, seconds(size), memory(size), int(disk))
+    found, page = need_of(labelled if samples is None else samples), page_size(session.bundle.manifest.width)
+    disk = _PAGES * page + max(stored, found.samples) * (page / slots_per_page(found.width, page) + _ROW)
+    return Estimate(found.samples, found.seconds(), found.memory, int(disk))
 
 
-def size_of(session: Session, samples: int) -> Size:
-    """Return how large adapting an opened learner to so many samples is."""
+def need(session: Session, samples: int) -> Need:
+    """Return what adapting an opened learner to so many samples takes."""
     classes = max(len(session.store.classes()), 2)
     source = f"{session.runtime}/source.safetensors" in session.bundle.sizes
-    return Size(samples, session.bundle.manifest.width, classes, source or session.shipped_head is not None)
+    size = Size(samples, session.bundle.manifest.width, classes, source or session.shipped_head is not None)
+    return Need(samples, size.width, memory(size), lambda: seconds(size), lambda: least_seconds(size))
 
 
-def check_budget(size: Size, max_seconds: float | None, max_memory_mb: float | None) -> None:
+def check_budget(need: Need, max_seconds: float | None, max_memory_mb: float | None) -> None:
     """Check that what an adaptation needs at least is allowed.
 
     Raises:
         BudgetError: If it is not.
     """
-    if max_memory_mb is not None and memory(size) > max_memory_mb * 1e6:
+    if max_memory_mb is not None and need.memory > max_memory_mb * 1e6:
         raise BudgetError(
-            f"expected to need at most {max_memory_mb:g} MB, found that {size.samples} samples of {size.width} "
-            f"dimensions need {memory(size) / 1e6:.0f} MB. Allow more, or bound the store with max_bytes."
+            f"expected to need at most {max_memory_mb:g} MB, found that {need.samples} samples of {need.width} "
+            f"dimensions need {need.memory / 1e6:.0f} MB. Allow more, or bound the store with max_bytes."
         )
     if max_seconds is not None:
         # The search ends at the deadline, but not before its first head is through.
-        least = least_seconds(size)
+        least = need.least()
         if least > max_seconds:
             raise BudgetError(
-                f"expected to take at most {max_seconds:g} s, found that the least for {size.samples} samples of "
-                f"{size.width} dimensions takes about {least:.2g} s. Allow more, or bound the store with max_bytes."
+                f"expected to take at most {max_seconds:g} s, found that the least for {need.samples} samples of "
+                f"{need.width} dimensions takes about {least:.2g} s. Allow more, or bound the store with max_bytes."
             )

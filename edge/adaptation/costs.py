@@ -125,9 +125,9 @@ def memory(size: Size) -> int:
     else:
         closed = kept + 40 * m * m + 16 * rows * m + 16 * 7 * m * k
     at_once = min(9 if size.source else 5, max(1, _TOGETHER // max(k * n, 1)))
-    softmax = kept + 1.8 * x + 29 * at_once * n * k + 56 * at_once * k * m
+    softmax = kept + 1.3 * x + 44 * at_once * n * k + 72 * at_once * k * m
     temperature = 48 * min(max(8, size.softmax) * n * k, max(_TEMPERED, n * k))
-    choice, final = 20 * size.settings * n + 64 * n * k, 10 * number * k * n + 14 * number * k * m
+    choice, final = 20 * size.settings * n + 64 * n * k, 11 * number * k * n + 18 * number * k * m
     novelty = 24 * k * d - logits - x
     novelty += 48 * d * d if n > d else 24 * n * d + 16 * n * n + (8 * RANK * d if size.source else 0)
     return int(_SLACK * (held + max(embedding, closed, softmax, temperature, choice, final, novelty)) + _LEAST)

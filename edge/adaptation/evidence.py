@@ -1,6 +1,7 @@
 """What paired comparisons show: a sign-flip test over units of evidence, and the interval that it implies."""
 
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,15 @@ def weigh(difference: Float64, weight: Float64, risk: float, seed: int = 0) -> E
     return Evidence(
         float(part.sum()), low, high, better=float(np.mean(rising <= 0)), worse=float(np.mean(falling >= 0))
     )
+
+
+def at_least(wins: int, trials: int) -> float:
+    """Return the probability of at least so many heads in so many tosses of a fair coin; 1 for no toss."""
+    term, total = comb(trials, wins), 0
+    for i in range(wins, trials + 1):
+        total += term
+        term = term * (trials - i) // (i + 1)
+    return float(total / 2**trials)
 
 
 def _means(part: Float64, share: Float64, seed: int) -> Float64:

@@ -8,7 +8,6 @@ risk.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb
 from typing import Literal
 
 import numpy as np
@@ -16,18 +15,19 @@ from numpy.typing import NDArray
 
 from ..distinct import distinct
 from .evidence import weigh
+from .harm import apart, cells_of, harmed, mean_of
 
 Verdict = Literal["accepted", "rejected", "insufficient"]
 # Chance, at most, that a candidate no better than the current head is accepted as better, or rejected as harmful.
 RISK = 0.1
 # A loss is held against a candidate from here on: one sample lost and none gained is as likely as not by chance.
 DOUBT = 1 / 3
-# A class whose recall falls to less than this share of what it was is lost, not merely harmed.
-LOST = 0.5
 # With a new class, a loss of the old ones that chance may explain is let pass up to here.
 SMALL_LOSS = 0.05
 # A new class of which none of so many held-out samples is recognised is not learnt.
 ENOUGH = 4
+_LEAST = 1e-12
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class ClassChange:
     Args:
         name: The class.
         samples: Held-out samples compared.
-        before: Share that the current head gets right; NaN for a class that it does not know.
+        before: Share that the current head gets right, by the weights given; NaN for a class that it does not know.
         after: Share that the candidate gets right.
         gained: Samples that only the candidate gets right.
         lost: Samples that only the current head gets right.
@@ -62,7 +62,8 @@ class Judgement:
         gained: Samples that only the candidate gets right.
         lost: Samples that only the current head gets right.
         units: Pieces of evidence that the samples are: those of one class and one group are one.
-        gain: Difference in accuracy in points, each class counting the same and each unit of a class; NaN for none.
+        gain: Difference in accuracy in points, each class counting the same and each unit of a class, but for the
+            weights given; NaN for none.
         low: Lower bound of the gain, wrong once in ten times.
         high: Upper bound of the gain, wrong once in ten times.
         classes: Every class that has held-out samples.
@@ -87,6 +88,7 @@ def judge(
     known: NDArray[np.bool_],
     groups: NDArray[np.int64] | None = None,
     names: Sequence[str] = (),
+    weight: Float64 | None = None,
 ) -> Judgement:
     """Compare two heads on samples that neither was fitted on.
 
@@ -94,6 +96,10 @@ def judge(
     is more than chance explains. Every class is asked besides whether it is harmed, at a risk divided by the number of
     classes; where more than half of a class's recall is lost, at the risk itself. A class that is now told from the
     others better than before is not harmed, whatever recall it loses: the head in use took too much for it.
+
+    Weights say which mistakes matter. As in fitting, a class counts by the mean of its samples' weights; the risk is
+    divided among the classes alike. Since signs of weighted differences are flipped, the tests hold for any weights: a
+    few samples of large weight are few pieces of evidence.
 
     Args:
         y: ``(n,)`` labels.
@@ -103,6 +109,7 @@ def judge(
             learns them anew and is judged only for harm to the known ones, and for whether it knows them at all.
         groups: ``(n,)`` samples of one group are one unit of evidence for their class; None for each on its own.
         names: ``(k,)`` names of the classes, for the reason; by default their numbers.
+        weight: ``(n,)`` weights of the samples, above 0; None for equal ones.
 
     Returns:
         The judgement.
@@ -112,12 +119,14 @@ def judge(
     names = names or [str(label) for label in range(len(known))]
     held, right, before = candidate >= 0, candidate == y, current == y
     compared = held & known[y]
-    changes = {int(c): _change(names[c], held & (y == c), right, before, known[c]) for c in distinct(y[held])}
-    cells = _cells(y, right.astype(np.float64) - before, compared, groups)
-    # A class counts as much as another, and a unit of it as much as another.
-    share = 1 / np.bincount(cells.label, minlength=len(known))[cells.label]
-    weight = np.bincount(cells.group, share).astype(np.float64)
-    found = weigh(np.bincount(cells.group, share * cells.difference) / weight, weight, RISK)
+    # What weighs next to nothing must not vanish in a division.
+    weighed = np.ones(len(y)) if weight is None else np.maximum(weight / weight.max(), _LEAST)
+    changes = {int(c): _change(names[c], held & (y == c), right, before, known[c], weighed) for c in distinct(y[held])}
+    cells = cells_of(y, right.astype(np.float64) - before, compared, groups, weighed)
+    # But for their weights, a class counts as much as another, and a unit of it as much as another.
+    share = cells.weight / np.bincount(cells.label, minlength=len(known))[cells.label]
+    total = np.bincount(cells.group, share).astype(np.float64)
+    found = weigh(np.bincount(cells.group, share * cells.difference) / total, total, RISK)
     n, gained, lost = (
         int(compared.sum()),
         int((right & ~before)[compared].sum()),
@@ -125,13 +134,17 @@ def judge(
     )
     told = f"Of {n} held-out samples the candidate gains {gained} and loses {lost}"
     if n:
-        told += f", {100 * found.mean:+.1f} points class by class ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
-    apart = {int(c): _apart(y, candidate, compared, c) - _apart(y, current, compared, c) for c in distinct(cells.label)}
-    harmed = _harmed(cells, changes, apart)
+        how = "class by class" if weight is None else "by the weights given"
+        told += f", {100 * found.mean:+.1f} points {how} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    better_told = {
+        int(c): apart(y, candidate, compared, c, weighed) - apart(y, current, compared, c, weighed)
+        for c in distinct(cells.label)
+    }
+    harm = harmed(cells, changes, better_told, RISK)
     new = [change for label, change in changes.items() if not known[label]]
     verdict: Verdict = "insufficient"
-    if harmed is not None:
-        verdict, reason = "rejected", f"It harms {harmed}. {told}."
+    if harm is not None:
+        verdict, reason = "rejected", f"It harms {harm}. {told}."
     elif not known[y].all() and found.worse <= RISK:
         verdict, reason = "rejected", f"{told}: learning the new class harms the old ones."
     elif not known[y].all() and not _unlearnt(new, known[y]) and not found.mean < -SMALL_LOSS:
@@ -142,87 +155,26 @@ def judge(
         verdict, reason = "rejected", f"{told}: it is not better."
     else:
         reason = f"{told}: chance explains that. More samples would tell."
-    figures = (len(weight), 100 * found.mean, 100 * found.low, 100 * found.high)
+    figures = (len(total), 100 * found.mean, 100 * found.low, 100 * found.high)
     return Judgement(verdict, reason, n, gained, lost, *figures, tuple(changes.values()))
 
 
-def at_least(wins: int, trials: int) -> float:
-    """Return the probability of at least so many heads in so many tosses of a fair coin; 1 for no toss."""
-    term, total = comb(trials, wins), 0
-    for i in range(wins, trials + 1):
-        total += term
-        term = term * (trials - i) // (i + 1)
-    return float(total / 2**trials)
-
-
-@dataclass(frozen=True, eq=False)
-class _Cells:
-    """Mean differences of the samples of one class and one group.
-
-    Args:
-        label: ``(u,)`` class of each.
-        group: ``(u,)`` group of each, 0 to their number - 1.
-        difference: ``(u,)`` -1 to 1.
-    """
-
-    label: NDArray[np.int64]
-    group: NDArray[np.int64]
-    difference: NDArray[np.float64]
-
-
-def _cells(
-    y: NDArray[np.int64],
-    difference: NDArray[np.float64],
-    compared: NDArray[np.bool_],
-    groups: NDArray[np.int64] | None,
-) -> _Cells:
-    own = np.arange(len(y)) if groups is None else groups
-    pairs, place, size = np.unique(
-        np.stack([own[compared], y[compared]]), axis=1, return_inverse=True, return_counts=True
-    )
-    total = np.bincount(place.reshape(-1), difference[compared], len(size))
-    return _Cells(pairs[1], np.unique(pairs[0], return_inverse=True)[1].reshape(-1), total / size)
-
-
 def _change(
-    name: str, rows: NDArray[np.bool_], right: NDArray[np.bool_], before: NDArray[np.bool_], known: np.bool_
+    name: str,
+    rows: NDArray[np.bool_],
+    right: NDArray[np.bool_],
+    before: NDArray[np.bool_],
+    known: np.bool_,
+    weight: Float64,
 ) -> ClassChange:
     return ClassChange(
         name,
         int(rows.sum()),
-        float(before[rows].mean()) if known else float("nan"),
-        float(right[rows].mean()),
+        mean_of(before[rows], weight[rows]) if known else float("nan"),
+        mean_of(right[rows], weight[rows]),
         int((right & ~before)[rows].sum()),
         int((before & ~right)[rows].sum()),
     )
-
-
-def _apart(y: NDArray[np.int64], predicted: NDArray[np.int64], compared: NDArray[np.bool_], label: np.int64) -> float:
-    """Return how well a class is told from the others: its recall, less the share of them that is taken for it."""
-    taken = predicted[compared] == label
-    shares = [float(taken[y[compared] == other].mean()) for other in distinct(y[compared]) if other != label]
-    return float(taken[y[compared] == label].mean()) - (sum(shares) / len(shares) if shares else 0.0)
-
-
-def _harmed(cells: _Cells, changes: dict[int, ClassChange], apart: dict[int, float]) -> str | None:
-    """Name the class that is harmed beyond doubt, the clearest first.
-
-    A class that the current head takes nearly everything for loses recall under any better head: it is harmed only if
-    it is told from the others less well too.
-    """
-    asked, worst, words = len(distinct(cells.label)), 1.0, None
-    for label in distinct(cells.label[cells.difference < 0]):
-        if apart[int(label)] >= 0:
-            continue
-        own, change = cells.difference[cells.label == label], changes[int(label)]
-        lost, gained = int((own < 0).sum()), int((own > 0).sum())
-        chance = at_least(lost, lost + gained)
-        if chance <= (RISK if change.after < LOST * change.before else RISK / asked) and chance < worst:
-            worst = chance
-            words = (
-                f"{change.name}: {change.before:.0%} of its {change.samples} samples were right, {change.after:.0%} are"
-            )
-    return words
 
 
 def _unlearnt(new: list[ClassChange], old: NDArray[np.bool_]) -> bool:

@@ -8,25 +8,32 @@ DOUBLINGS = 3
 SURE = 2.0
 
 
-def is_enough(after: float, judged: int, home: float, curve: Sequence[tuple[int, float]]) -> bool | None:
+def is_enough(
+    after: float, judged: int, home: float, curve: Sequence[tuple[int, float]], least: float = float("nan")
+) -> bool | None:
     """Say whether a head is as good here as the shipped one is on the source, and if not, whether it may become so.
 
     Args:
         after: Held-out accuracy here, class-balanced; NaN where nothing could be held out.
         judged: Number of samples that it was measured on.
-        home: Accuracy of the shipped head on the source probe.
+        home: Accuracy of the shipped head on the source probe, which is rather too high.
         curve: Training samples and accuracy, from few samples to all; see `learning_curve`.
+        least: Accuracy that the shipped head has at least on samples of the source that it was not fitted on; NaN where
+            nothing is known of it, and so nothing can be too low.
 
     Returns:
-        True where it is as good. False where it is not, and would not be with eight times the samples, if each doubling
-        brought as much as the last: then a tail is worth training. None where more samples may help, or nothing can be
-        said.
+        True where it is as good. False where it is well below, and would be with eight times the samples, if each
+        doubling brought as much as the last, or half of the one before: then a tail is worth training. None where it
+        is close, where more samples may help, or where nothing can be said.
     """
     if not judged or not after >= 0 or not home >= 0:
         return None
-    if after + SURE * (after * (1 - after) / judged) ** 0.5 >= home:
+    reach = after + SURE * (after * (1 - after) / judged) ** 0.5
+    if reach >= home:
         return True
-    if len(curve) < 2:
+    if len(curve) < 3:
         return None
-    pace = max(curve[-1][1] - curve[-2][1], 0.0)
-    return None if after + DOUBLINGS * pace >= home else False
+    last, before = (curve[-i][1] - curve[-i - 1][1] for i in (1, 2))
+    # A step is noisy, and steps seldom fall off faster than by half.
+    pace = max(last, before / 2, 0.0)
+    return False if reach + DOUBLINGS * pace < least else None

@@ -18,6 +18,10 @@ PER_CLASS, IN_ALL = 20, 4_000
 LOST = 0.5
 # Points that may be lost on the probe beyond what is gained on local samples.
 MOST_FORGETTING = 10.0
+# Draws from the statistics of what a head was fitted on it knows better than other samples of the source: by so much at
+# most, and so much more where there are as many dimensions as samples. Not exceeded in 34 cases, of digits, clothes,
+# solar cells, scenes, vowels and Gaussian worlds, with .4 to 73 samples a dimension.
+OPTIMISM, PER_DIMENSION = 0.1, 0.8
 # Rows drawn at a time, which bounds the memory.
 _ROWS = 256
 _JITTER = 1e-9
@@ -50,11 +54,14 @@ class ProbeReport:
         before: Accuracy of the shipped head on the probe, each class counting the same.
         after: That of the candidate.
         classes: Class by class.
+        least: What is left of `before` at least on samples of the source that the shipped head was not fitted on, by
+            experience: draws from what it was fitted on flatter it. NaN where nothing is known of that.
     """
 
     before: float
     after: float
     classes: tuple[ClassRecall, ...]
+    least: float = float("nan")
 
     @property
     def forgotten(self) -> float:
@@ -96,7 +103,8 @@ def compare_on_probe(
         (before,), total = _right(shipped, shipped.source, [reference])
         after, _ = _right(shipped, carried, candidates)
     drawn, seen = np.flatnonzero(total), np.isin(shipped.ids, local)
-    recall = before[drawn] / total[drawn]
+    recall, source = before[drawn] / total[drawn], shipped.source
+    known = float(recall.mean())
 
     def report(right: Float64) -> ProbeReport:
         now = right[drawn] / total[drawn]
@@ -104,9 +112,15 @@ def compare_on_probe(
             ClassRecall(names[int(shipped.ids[c])], int(total[c]), bool(seen[c]), float(then), float(kept))
             for c, then, kept in zip(drawn, recall, now, strict=True)
         )
-        return ProbeReport(float(recall.mean()), float(now.mean()), classes)
+        return ProbeReport(known, float(now.mean()), classes, max(known - optimism(source), 0.0))
 
     return [report(right) for right in after]
+
+
+def optimism(statistics: SourceStatistics) -> float:
+    """Return by how much at most a head does better on draws from statistics than on other samples of their source."""
+    freedom = max(statistics.samples - np.count_nonzero(statistics.count), 1)
+    return float(OPTIMISM + PER_DIMENSION * statistics.sum.shape[1] / freedom)
 
 
 def _right(

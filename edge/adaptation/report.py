@@ -25,8 +25,8 @@ class Report:
         version: Number of the version in use after it; 0 is the shipped head.
         judgement: What the guard says.
         reason: Why it was applied or not, in words.
-        before: Class-balanced accuracy of the head in use until then, on the held-out samples compared; NaN if there is
-            nothing to compare.
+        before: Class-balanced accuracy of the head in use until then, on the held-out samples compared, by the weights
+            that were asked for; NaN if there is nothing to compare.
         after: That of the candidate, on the same samples, each predicted without it.
         samples: Labelled samples it was fitted on.
         unjudged: Names of classes without a labelled sample: kept, but nothing here says how well they are known now.
@@ -37,8 +37,8 @@ class Report:
         seconds: Wall time in seconds.
         probe: What is kept of the source, asked of samples drawn from its statistics; None without these.
         curve: Training samples and held-out accuracy of the setting chosen, from few to all; empty where not asked for.
-        enough: Whether it is as good here as the shipped head is at home; False where it is not and more samples hardly
-            help: then the last blocks are worth training, not only the head. None where that is open.
+        enough: Whether it is as good here as the shipped head is at home; False where it is well below and more samples
+            hardly help: then the last blocks are worth training, not only the head. None where that is open.
         calibration: Expected calibration error of held-out probabilities without a temperature and with it; NaN where
             nothing could be held out.
         unknown: Whether frames unlike every class are told from now on.
@@ -99,7 +99,7 @@ def report_of(
     if unjudged:
         reason += f" No sample tells how well it knows {', '.join(unjudged[:5])} here."
     if candidate.enough is False:
-        reason += " No head is good enough here, and more samples hardly help: training the last blocks would."
+        reason += " It stays well below the source, and more samples hardly help: training the last blocks may."
     return Report(
         applied=applied,
         version=version,
@@ -130,6 +130,6 @@ def _calibration(candidate: "Candidate", truth: Ids) -> tuple[float, float]:
     after, y = selection.probabilities[judged], np.searchsorted(ids, truth[judged])
     if not len(y):
         return float("nan"), float("nan")
-    powers = selection.best.temperature * np.log(np.maximum(after, 1e-300))
+    powers = selection.temperature[judged, None] * np.log(np.maximum(after, 1e-300))
     before = np.exp(powers - powers.max(axis=1, keepdims=True))
     return calibration_error(before / before.sum(axis=1, keepdims=True), y), calibration_error(after, y)

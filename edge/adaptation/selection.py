@@ -14,7 +14,7 @@ from ..heads.held_out import Folds
 from ..heads.jobs import jobs_of
 from ..heads.problem import Float64
 from .folds import Int64, assign_folds, can_judge
-from .temperature import best_temperatures, probabilities
+from .temperature import best_temperatures, probabilities, usual_temperature
 
 # Equal rows of a matrix may have sums that differ by as much as this, so that a tie is no tie without it.
 ROUNDING = 1e-9
@@ -53,6 +53,7 @@ class Selection:
             out-of-sample predictions"); -1 where nothing else is known of its class.
         probabilities: ``(n, k)`` probabilities of the classes as given by the same fits, at the temperature that is
             best on the other folds; NaN where nothing else is known of the sample's class.
+        temperature: ``(n,)`` that temperature; NaN where there is none.
         fold: ``(n,)`` the fold that each sample was held out with; -1 where it was not.
     """
 
@@ -61,6 +62,7 @@ class Selection:
     folds: int
     predicted: Int64
     probabilities: Float64
+    temperature: Float64
     fold: Int64
 
 
@@ -101,7 +103,7 @@ class Search:
         rows = self._rows(kept)
         if not rows:
             unknown = Trial(self.first, float("nan"), float("nan"), 1.0)
-            return Selection(unknown, (unknown,), 0, np.full(n, -1), np.full((n, k), np.nan), fold)
+            return Selection(unknown, (unknown,), 0, np.full(n, -1), np.full((n, k), np.nan), np.full(n, np.nan), fold)
         judged = np.flatnonzero(fold >= 0)
         y, part, weight = self.problem.y[judged], fold[judged], self.weight
         labels = np.stack([job.logits[row].argmax(axis=1)[judged] for job, row in rows])
@@ -113,12 +115,14 @@ class Search:
         # Of each fold's choice all logits, to find its temperature on the other folds.
         logits = np.stack([rows[pick][0].logits[rows[pick][1]][judged] for pick in picks])
         away = np.where(others.any(axis=1, keepdims=True), others, True)
-        temperatures, _ = best_temperatures(logits, y, away * weight)
-        predicted, shares = np.full(len(fold), -1), np.full((len(fold), k), np.nan)
+        usual = np.array([usual_temperature(rows[pick][0].settings[rows[pick][1]]) for pick in picks])
+        temperatures, _ = best_temperatures(logits, y, away * weight, usual)
+        predicted, shares, divisor = np.full(n, -1), np.full((n, k), np.nan), np.full(n, np.nan)
         for place, pick in enumerate(picks):
             held = ~others[place]
             predicted[judged[held]] = labels[pick, held]
             shares[judged[held]] = probabilities(logits[place, held], temperatures[place])
+            divisor[judged[held]] = temperatures[place]
         trials = [
             Trial(
                 job.settings[row], float(correct[i] @ weight), float(losses[i] @ weight), float(job.temperatures[row])
@@ -126,7 +130,9 @@ class Search:
             for i, (job, row) in enumerate(rows)
         ]
         order = sorted(range(len(trials)), key=lambda i: (i != winner, -trials[i].accuracy, trials[i].loss))
-        return Selection(trials[winner], tuple(trials[i] for i in order), len(numbers), predicted, shares, fold)
+        return Selection(
+            trials[winner], tuple(trials[i] for i in order), len(numbers), predicted, shares, divisor, fold
+        )
 
     def _rows(self, kept: Set[Setting] | None) -> "list[tuple[_Tried, int]]":
         """Return the settings to choose from: those that keep all classes, or all if none does."""
@@ -188,7 +194,7 @@ def search(
     held = tuple(np.flatnonzero(fold == number) for number in distinct(fold[judged]))
     folds, first, steps = Folds(problem, held, means), jobs[0].parts[0][0], 0
     tried: list[_Tried] = []
-    y, weight = problem.y[judged], _weight(problem.subset(judged))
+    y, weight = problem.y[judged], _weight(problem, judged)
     for job in jobs:
         logits, keeps = _room(len(job.settings), problem), np.ones(len(job.settings), np.bool_)
         late = False
@@ -203,7 +209,9 @@ def search(
                 break
         if late:
             break
-        tried.append(_Tried(job.settings, logits, keeps, *best_temperatures(logits[:, judged], y, weight[None])))
+        usual = np.array([usual_temperature(setting) for setting in job.settings])
+        found_at = best_temperatures(logits[:, judged], y, weight[None], usual)
+        tried.append(_Tried(job.settings, logits, keeps, *found_at))
     return Search(problem, fold, weight, tried, jobs[0].settings[0])
 
 
@@ -258,9 +266,10 @@ def _room(size: int, problem: Problem) -> Float64:
     return cast(Float64, np.empty(shape, np.float32 if np.prod(shape) > _MANY else np.float64))
 
 
-def _weight(problem: Problem) -> Float64:
-    """Return ``(n,)`` weights that add up to 1, those of a class to as much as the mean of its samples' weights."""
-    weight = problem.weights / problem.counts[problem.y]
+def _weight(problem: Problem, judged: NDArray[np.intp]) -> Float64:
+    """Return weights of the judged samples that add up to 1, those of a class to as much as their mean weight."""
+    y = problem.y[judged]
+    weight = problem.weights[judged] / np.bincount(y, minlength=problem.k)[y]
     result: Float64 = weight / weight.sum()
     return result
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ..distinct import distinct
 from ..head import Ids, LinearHead
 from ..heads import Head, Problem, Setting, Weights
+from ..heads.problem import Float64
 from ..statistics import SourceStatistics
 from ..store.samples import StoredSamples
 from .coordinates import Coordinates
@@ -29,7 +30,7 @@ class Candidate:
         head: The head.
         selection: What it was chosen from.
         judgement: What the guard says.
-        before: Balanced accuracy of the current head on the samples compared; NaN where none were.
+        before: Balanced accuracy of the current head on the samples compared, by their weights; NaN where none were.
         after: That of the candidate, on the same samples.
         probe: What it has kept of the source; None without source statistics or a head to compare with.
         groups: ``(n,)`` group of each sample: samples of one are one piece of evidence.
@@ -38,7 +39,7 @@ class Candidate:
             the shipped one, whatever is in use by now, so that adapting again asks the same; NaN where none is.
         curve: Training samples and held-out accuracy of the setting chosen, from few samples to all; empty where it was
             not asked for: the head is good enough, or there is no time or no source.
-        enough: Whether it is as good here as the shipped head is at home; False where it is not, and more samples
+        enough: Whether it is as good here as the shipped head is at home; False where it is well below and more samples
             hardly help: a tail is worth training. None where that is open. See `is_enough`.
     """
 
@@ -69,6 +70,7 @@ class Trial:
         names: Class names by id.
         coordinates: Where the candidate was solved.
         carried: The source statistics, with the classes where they are taken to be here.
+        weight: ``(n,)`` weights of the samples: what they weigh in fitting, they weigh in judging. None for equal ones.
     """
 
     samples: StoredSamples
@@ -80,6 +82,7 @@ class Trial:
     names: Mapping[int, str]
     coordinates: Coordinates
     carried: SourceStatistics | None
+    weight: Float64 | None = None
 
     def judge(self, selection: Selection, weights: Weights, groups: Groups) -> Candidate:
         """Make a candidate of weights, and compare it with the current head on local samples."""
@@ -96,9 +99,9 @@ class Trial:
         return Candidate(
             head,
             selection,
-            judge(y, after, before, known, groups, [self.names[int(i)] for i in ids]),
-            before=float("nan") if before is None else balanced_accuracy(y[compared], before[compared]),
-            after=balanced_accuracy(y[compared], after[compared]),
+            judge(y, after, before, known, groups, [self.names[int(i)] for i in ids], self.weight),
+            before=float("nan") if before is None else self._accuracy(y, before, compared),
+            after=self._accuracy(y, after, compared),
             probe=next(iter(self.probes([head])), None),
             groups=groups,
             unseen=ids[~np.isin(ids, samples.classes)],
@@ -109,8 +112,11 @@ class Trial:
         if self.reference is None:
             return float("nan")
         compared = (after >= 0) & self.reference.knows(self.ids)[y]
-        home = _places(self._held_out(self.reference), self.ids)[compared]
-        return 100 * (balanced_accuracy(y[compared], after[compared]) - balanced_accuracy(y[compared], home))
+        home = _places(self._held_out(self.reference), self.ids)
+        return 100 * (self._accuracy(y, after, compared) - self._accuracy(y, home, compared))
+
+    def _accuracy(self, y: Ids, found: Ids, rows: NDArray[np.bool_]) -> float:
+        return balanced_accuracy(y[rows], found[rows], None if self.weight is None else self.weight[rows])
 
     def _held_out(self, head: LinearHead) -> Ids:
         """Return what a head predicts for each sample without it, some at a time, since latents take 4 times a code."""
@@ -144,12 +150,21 @@ class Trial:
         return dict(zip((setting for _, some in settings for setting in some), probes, strict=True))
 
 
-def balanced_accuracy(y: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
-    """Return the mean over classes of the share predicted right; NaN for no sample."""
-    present = distinct(y)
+def balanced_accuracy(
+    y: NDArray[np.int64], predicted: NDArray[np.int64], weight: NDArray[np.float64] | None = None
+) -> float:
+    """Return the mean over classes of the share predicted right; NaN for no sample.
+
+    With weights, a sample counts by its own within its class, and a class by the mean of its samples'.
+    """
+    present, right = distinct(y), predicted == y
     if not len(present):
         return float("nan")
-    return float(np.mean([np.mean(predicted[y == label] == label) for label in present]))
+    if weight is None:
+        return float(np.mean([right[y == label].mean() for label in present]))
+    each = weight / np.bincount(y)[y]
+    # Sums in another order may differ in the last digit.
+    return min(float(right @ each / each.sum()), 1.0)
 
 
 def _places(found: Ids, ids: Ids) -> Ids:

@@ -1,14 +1,17 @@
-"""Minimise logistic objectives: conjugate gradients, with Newton's method along each direction."""
+"""Minimise logistic objectives: conjugate gradients, with Newton's method along each direction, or in a plane."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from .logistic import Objective, Real, inner, probabilities
+from .plane import Float64, combined, lowest, plane
 
 MAX_STEPS, MAX_TRIES = 2_000, 40
+# Where Newton's method along a line does not arrive in so many tries, the loss is far from quadratic.
+LINE_TRIES = 2
 # Of the slope at the start of a line: where so little is left, the search along it ends.
-FLAT = 0.1
+FLAT = 0.05
 # Steps are about 1 long; where all probabilities are 0 or 1 the curvature vanishes, and Newton's step has no end.
 _LONGEST, _TINY = 1e8, 1e-30
 
@@ -20,8 +23,10 @@ def minimise(objective: Objective, start: Real, tolerance: float, steps: int = M
     a step along a line needs the first and second derivative of the loss on it, and with the logits of the direction
     at hand these need no product with the samples. So a step costs two passes over the samples, one for the logits of
     the direction and one for the gradient. Directions as in Hager and Zhang 2005, "A new conjugate gradient method with
-    guaranteed descent and an efficient line search", preconditioned by the Hessian's diagonal. Deterministic. What is
-    minimised leaves the others to go on.
+    guaranteed descent and an efficient line search", preconditioned by the Hessian's diagonal. Where the loss is far
+    from quadratic these serve badly: then the step goes on in the plane of its direction and the last step, which needs
+    no product either (Miele and Cantrell 1969, "Study on a memory gradient method for the minimization of functions").
+    Deterministic. What is minimised leaves the others to go on.
 
     Args:
         objective: What to minimise; its samples set the precision. In float32, 1e-5 is about the least tolerance.
@@ -46,7 +51,8 @@ def minimise(objective: Objective, start: Real, tolerance: float, steps: int = M
         tolerance * np.sqrt(inner(even, even)), np.finfo(squares.dtype).eps * np.sqrt(squares.sum())
     )
     scale = objective.scale(squares)
-    direction, before = np.zeros_like(away), np.zeros_like(away)
+    # The direction of the last step with its logits, and the gradient before it.
+    last, moved, before = np.zeros_like(away), logits, gradient
     active = np.arange(away.shape[1])
     for step in range(steps):
         if step:
@@ -56,17 +62,26 @@ def minimise(objective: Objective, start: Real, tolerance: float, steps: int = M
             found[:, active[~going]] += away[:, ~going]
             left = np.flatnonzero(going)
             active, goal, objective = active[left], goal[left], objective.pick(left)
-            away, gradient, before, direction, scale, logits, probability = (
-                array.take(left, axis=1) for array in (away, gradient, before, direction, scale, logits, probability)
+            away, gradient, before, last, scale, logits, moved, probability = (
+                array.take(left, axis=1) for array in (away, gradient, before, last, scale, logits, moved, probability)
             )
         if not len(active):
             return found
-        scaled = gradient / scale
-        direction = _conjugate(direction, gradient, gradient - before, scale) * direction - scaled
-        length, logits, probability = _search(_line(objective, away, direction, logits), probability)
-        away = away + length[:, None] * direction
+        direction = _conjugate(last, gradient, gradient - before, scale) * last - gradient / scale
+        line = _line(objective, away, direction, logits)
+        length, logits, probability, enough = _search(line, probability, LINE_TRIES if step else MAX_TRIES)
+        if enough is None:
+            last, moved, lengths = direction, line.along, length[:, None]
+            away = away + length[:, None] * direction
+        else:
+            directions, along = (direction, last), (line.along, moved)
+            further = plane(objective, away + length[:, None] * direction, logits, directions, along)
+            lengths, logits, probability = lowest(further, probability, enough)
+            lengths[:, 0] += length
+            last, moved = combined(lengths, directions), combined(lengths, further.along)
+            away = away + last
         # What rounding keeps from going down has arrived.
-        goal = np.where(length > 0, goal, np.inf)
+        goal = np.where(lengths.any(axis=1), goal, np.inf)
     found[:, active] += away
     return found
 
@@ -121,14 +136,20 @@ def _line(objective: Objective, away: Real, direction: Real, logits: Real) -> _L
     return _Line(objective.weight, logits, along, objective.of_own_class(along), pull, bend)
 
 
-def _search(line: _Line, probability: Real) -> tuple[Real, Real, Real]:
+def _search(line: _Line, probability: Real, tries: int) -> tuple[Real, Real, Real, Float64 | None]:
     """Go along lines until their slopes have nearly vanished.
 
     The loss is convex, so that its slope alone tells on which side of the minimum a point lies, also where rounding
     hides differences of the loss itself.
 
+    Args:
+        line: The losses.
+        probability: ``(k, s, n)`` at the start.
+        tries: How many points to look at.
+
     Returns:
-        How far to go, ``(s,)``, with logits and probabilities there; 0 where rounding hides the way.
+        How far to go, ``(s,)``, with logits and probabilities there; 0 where rounding hides the way. Last, where the
+        tries were too few, twice the gain ``(s,)`` from which on what is left is nothing, else None.
     """
     length = np.zeros_like(line.pull)
     low, high = length, np.full_like(length, 2 * _LONGEST)
@@ -136,8 +157,11 @@ def _search(line: _Line, probability: Real) -> tuple[Real, Real, Real]:
     slope = line.slope(length, mean)
     enough = FLAT * np.abs(slope)
     flat = np.zeros(len(length), np.bool_)
-    for _ in range(MAX_TRIES):
-        step = np.minimum(length - slope / np.maximum(line.curvature(probability, mean), _TINY), _LONGEST)
+    curvature = first = np.maximum(line.curvature(probability, mean), _TINY)
+    for tried in range(tries):
+        if tried:
+            curvature = np.maximum(line.curvature(probability, mean), _TINY)
+        step = np.minimum(length - slope / curvature, _LONGEST)
         between = np.where(low > 0, np.sqrt(low * high), high / 100)
         length = np.where(flat, length, np.where((step > low) & (step < high), step, between))
         logits = line.logits + length[:, None] * line.along
@@ -146,11 +170,12 @@ def _search(line: _Line, probability: Real) -> tuple[Real, Real, Real]:
         slope = line.slope(length, mean)
         flat = np.abs(slope) <= enough
         if flat.all():
-            return length, logits, probability
+            return length, logits, probability, None
         low, high = np.where(slope < 0, length, low), np.where(slope > 0, length, high)
     length = np.where(flat, length, low)
     logits = line.logits + length[:, None] * line.along
-    return length, logits, probabilities(logits)
+    left = enough.astype(np.float64) ** 2 / first if tries < MAX_TRIES else None
+    return length, logits, probabilities(logits), left
 
 
 def _over_classes(a: Real, b: Real) -> Real:

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .closed import ClosedForm
 from .held_out import Folds
-from .problem import Float64, Head, Setting
+from .problem import Float64, Head, Problem, Setting, Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +41,18 @@ class Job:
                 yield found[0] if len(found) == 1 else np.concatenate(found)
             return
         for rows in folds.held:
-            training = folds.problem.subset(np.setdiff1d(np.arange(len(folds.problem.y)), rows, assume_unique=True))
-            asked = np.vstack([folds.problem.x[rows], folds.probes])
-            yield np.stack([weights.logits(asked) for weights in head.solve(training, settings, draft=True)])
+            # The copy that a fold is trained on is gone before the next is made.
+            yield _predicted(head.solve(_without(folds.problem, rows), settings, draft=True), folds, rows)
+
+
+def _without(problem: Problem, rows: NDArray[np.intp]) -> Problem:
+    return problem.subset(np.setdiff1d(np.arange(len(problem.y)), rows, assume_unique=True))
+
+
+def _predicted(heads: list[Weights], folds: Folds, rows: NDArray[np.intp]) -> Float64:
+    """Return ``(r, b + p, k)`` logits of the samples of a fold and of the probes."""
+    asked = np.vstack([folds.problem.x[rows], folds.probes])
+    return np.stack([weights.logits(asked) for weights in heads])
 
 
 def jobs_of(offers: Sequence[tuple[Head, tuple[Setting, ...]]]) -> list[Job]:

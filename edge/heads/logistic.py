@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Real = NDArray[np.floating[Any]]
+# So few rows OpenBLAS multiplies up to twice as fast from the right (float32, AVX-512), copying the product included.
+_FEW = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,11 @@ class Objective:
         k, s, _ = theta.shape
         if not theta.any():
             return np.zeros((k, s, len(self.x)), theta.dtype)
-        result = theta[..., :-1].reshape(k * s, -1) @ self.x.T
+        flat = theta[..., :-1].reshape(k * s, -1)
+        if self.x.dtype == np.float32 and k * s <= _FEW:
+            result: Real = np.ascontiguousarray((self.x @ flat.T).T)
+        else:
+            result = flat @ self.x.T
         result += theta[..., -1].reshape(k * s, 1)
         return result.reshape(k, s, -1)
 

@@ -136,8 +136,7 @@ def adapt(
         source,
         None if prior is None else prior.weight,
     )
-    latents = shipped.code.decode(samples.codes)
-    before = None if current is None else current.held_out(samples.ids, latents)
+    before = None if current is None else current.held_out(samples.ids, shipped.code.decode(samples.codes))
     scale, old = variance(y, weight), None if before is None else Fit.of(y, before, weight)
 
     def judged(choice: Choice) -> RegressionCandidate:
@@ -150,7 +149,7 @@ def adapt(
         kept = None
         if shipped.source is not None and source is not None and prior is not None:
             kept = (shipped.source.kept(source, prior), shipped.source.kept(source, choice.weights))
-        judgement = judge(y, choice.predicted, before, units, scale)
+        judgement = judge(y, choice.predicted, before, units, scale, weight)
         return RegressionCandidate(head, choice, judgement, old, Fit.of(y, choice.predicted, weight), kept)
 
     candidate = judged(choose(problem, None if only is None else [only], progress, deadline))
@@ -163,7 +162,7 @@ def adapt(
     settings = problem.settings()
     kept = [
         setting
-        for setting, weights in zip(settings, fit_all(problem, settings), strict=True)
+        for setting, weights in zip(settings, fit_all(problem, settings, deadline), strict=False)
         if candidate.source[0] - shipped.source.kept(source, weights) <= allowed
     ]
     if kept and only is None:

@@ -12,6 +12,7 @@ from ..heads.problem import Float64, Weights
 from .ridge import Problem, Ridge, System
 
 Progress = Callable[[int, int], None]
+_BLOCK = 1_024
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,21 @@ def variance(y: Float64, weight: Float64) -> Float64:
     return np.where(found > 0, found, 1.0)
 
 
-def fit_all(problem: Problem, settings: Sequence[Ridge]) -> list[Weights]:
-    """Fit every setting on all samples; those of one source weight and prior stand together."""
+def fit_all(problem: Problem, settings: Sequence[Ridge], deadline: float | None = None) -> list[Weights]:
+    """Fit every setting on all samples.
+
+    Args:
+        problem: The problem.
+        settings: The settings; those of one source weight and prior stand together.
+        deadline: A time of `time.perf_counter` from which on no system is decomposed any more.
+
+    Returns:
+        The fits of all settings, or of the first of them.
+    """
     found: list[Weights] = []
     for weight, alike in groupby(settings, lambda s: s.source_weight):
+        if deadline is not None and perf_counter() >= deadline:
+            break
         system = System.of(problem, weight)
         for prior, some in groupby(alike, lambda s: s.prior):
             found += system.solve(prior, [setting.strength for setting in some])
@@ -83,21 +95,26 @@ def choose(
     tried = problem.settings() if settings is None else tuple(settings)
     systems = cache(lambda weight: System.of(problem, weight))
     loss_of = problem.weight[:, None] / problem.weight.sum() / variance(problem.y, problem.weight) / problem.y.shape[1]
-    rows: list[Float64] = []
+    by_unit, done = np.empty((len(tried), int(problem.units.max()) + 1)), 0
     weights = list(dict.fromkeys(setting.source_weight for setting in tried))
     for (source_weight, prior), alike in groupby(tried, lambda s: (s.source_weight, s.prior)):
-        if rows and deadline is not None and perf_counter() >= deadline:
+        if done and deadline is not None and perf_counter() >= deadline:
             break
         strengths = [setting.strength for setting in alike]
-        found = systems(source_weight).held_out(prior, strengths)
-        losses = ((found - problem.y) ** 2 * loss_of).sum(axis=2)
-        rows.extend(np.bincount(problem.units, loss).astype(np.float64) for loss in losses)
+        off = systems(source_weight).held_out(prior, strengths)
+        off -= problem.y
+        off *= off
+        for loss in np.einsum("rnt,nt->rn", off, loss_of):
+            by_unit[done] = np.bincount(problem.units, loss)
+            done += 1
         if progress is not None:
             progress(weights.index(source_weight) + 1, len(weights))
-    by_unit = np.stack(rows)
+    by_unit = by_unit[:done]
     whole = by_unit.sum(axis=1)
     best = int(whole.argmin())
-    picks = (whole[:, None] - by_unit).argmin(axis=0)[problem.units]
+    # Block by block: `argmin` copies what it looks at across rows.
+    blocks = [by_unit[:, first : first + _BLOCK] for first in range(0, by_unit.shape[1], _BLOCK)]
+    picks = np.concatenate([(whole[:, None] - block).argmin(axis=0) for block in blocks])[problem.units]
     predicted = np.empty_like(problem.y)
     for pick in np.unique(picks):
         setting = tried[int(pick)]

@@ -46,7 +46,12 @@ class RegressionJudgement:
 
 
 def judge(
-    y: Float64, candidate: Float64, current: Float64 | None, units: NDArray[np.int64], scale: Float64
+    y: Float64,
+    candidate: Float64,
+    current: Float64 | None,
+    units: NDArray[np.int64],
+    scale: Float64,
+    weight: Float64 | None = None,
 ) -> RegressionJudgement:
     """Compare heads on samples that neither was fitted on.
 
@@ -59,22 +64,26 @@ def judge(
         current: Those of the head in use, or None.
         units: ``(n,)`` numbers 0, 1, ... of the units.
         scale: ``(t,)`` what squared errors are divided by.
+        weight: ``(n,)`` how much each sample counts, above 0; None for all alike.
 
     Returns:
         The judgement.
     """
     n, count = len(y), int(units.max()) + 1
+    weight = np.ones(n) if weight is None else weight
     after = ((candidate - y) ** 2 / scale).mean(axis=1)
     # The best constant for these very samples, which a head that did not see them hardly beats by chance.
-    mean = ((y.mean(axis=0) - y) ** 2 / scale).mean(axis=1)
-    explains = _compare(mean, after, units)
+    mean = ((np.average(y, 0, weight) - y) ** 2 / scale).mean(axis=1)
+    explains = _compare(mean, after, units, weight)
     if current is None:
         better, change = None, 0.0
         told = f"On {n} held-out samples in {count} units"
     else:
         before = ((current - y) ** 2 / scale).mean(axis=1)
-        better = _compare(before, after, units)
-        change = float(np.sqrt(after.mean() / max(before.mean(), 1e-300)) - 1)
+        better = _compare(before, after, units, weight)
+        change = float(
+            np.sqrt(np.average(after, weights=weight) / max(float(np.average(before, weights=weight)), 1e-300)) - 1
+        )
         told = f"On {n} held-out samples in {count} units its root mean squared error is {change:+.0%}"
     verdict: Verdict = "insufficient"
     if better is not None and (better.worse <= RISK or change > SMALL_LOSS):
@@ -98,8 +107,9 @@ def judge(
     )
 
 
-def _compare(worse: Float64, better: Float64, units: NDArray[np.int64]) -> Evidence:
-    size = np.bincount(units).astype(np.float64)
-    difference = np.bincount(units, worse - better) / size
+def _compare(worse: Float64, better: Float64, units: NDArray[np.int64], weight: Float64) -> Evidence:
+    whole = np.bincount(units, weight)
+    difference = np.bincount(units, weight * (worse - better)) / whole
     greatest = max(float(np.abs(difference).max()), 1e-300)
-    return weigh(difference / greatest, np.ones(len(size)), RISK)
+    # A unit counts as much as another, whatever its size, and by the mean weight of its samples.
+    return weigh(difference / greatest, whole / np.bincount(units), RISK)

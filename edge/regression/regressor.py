@@ -8,17 +8,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InputError
-from ..checks import check_frames, check_ids
+from ..checks import check_frames, check_ids, check_once, check_threads, check_timeout
 from ..embedding import OnDuplicate, embed_new
 from ..results import Forgotten, Version
 from ..runtime.runtime import RuntimeChoice
-from ..task_session import open_task
+from ..task_session import LOOK_SECONDS, open_task
 from .results import Regression
 from .targets import Values, check_values
 from .task import RegressionSession, RegressionTask
 
 if TYPE_CHECKING:
     from ...key_files import PrivateKeySource, PublicKeySource
+    from ..adaptation.budget import Estimate
     from .results import RegressionReport
 
 Ids = NDArray[np.int64]
@@ -30,7 +31,8 @@ class Regressor:
     """An opened regression bundle with its local store and the head in use: what `Learner` is for classes.
 
     Make one with `Regressor.open`; close it, or use `with`. `predict` and `score` may be called from several threads,
-    also while `adapt` runs here or in another process: each call uses the head that was committed last.
+    also while `adapt` runs here or in another process: each call uses the head that was committed last; `predict`
+    may be 10 ms behind what another learner committed.
     """
 
     def __init__(self, session: RegressionSession) -> None:
@@ -45,7 +47,7 @@ class Regressor:
         threads: int | None = None,
         runtime: RuntimeChoice = "auto",
         timeout: float = 5.0,
-        max_bytes: int | None = None,
+        max_bytes: float | None = None,
         trusted_keys: "Sequence[PublicKeySource] | PublicKeySource | None" = None,
     ) -> Self:
         """Open a bundle, and resume from its store.
@@ -53,23 +55,25 @@ class Regressor:
         Args:
             path: The bundle; its task is regression.
             store: SQLite file that keeps samples and versions, made if it is not there; None keeps them in memory only.
-            threads: Threads of the inference runtime; None uses every core that this process may use.
+            threads: As for `Learner.open`.
             runtime: ``"onnx"``, ``"tflite"`` or ``"auto"``: what the store was made with, else what is installed.
-            timeout: Seconds to wait while another process writes to the store.
-            max_bytes: Bound on the size of the store; beyond it, samples give way at random.
+            timeout: As for `Learner.open`.
+            max_bytes: Bound on the size of the store, kept from then on; beyond it, samples give way at random. None
+                keeps the bound that it has, `math.inf` lifts it.
             trusted_keys: As for `Learner.open`.
 
         Returns:
             The regressor.
 
         Raises:
-            InputError: If the bundle's task is another one.
+            InputError: If the bundle's task is another one, or an option is none of those that there are.
             BundleError: If the bundle is damaged, altered or of an unknown version.
             SignatureError: If the bundle is not signed by a trusted key.
             StoreError: If the store belongs to another backbone, is damaged, or is being written to.
             BackendError: If the runtime cannot load the backbone, or computes something else than the bundle promises.
             MissingExtraError: If no runtime that fits is installed.
         """
+        threads, timeout = check_threads(threads), check_timeout(timeout)
         return cls(open_task(path, store, threads, runtime, timeout, RegressionTask(), max_bytes, trusted_keys))
 
     @property
@@ -88,7 +92,7 @@ class Regressor:
         return self._session.store.count()
 
     def predict(self, frames: ArrayLike) -> Regression:
-        """Predict values for frames.
+        """Predict values for frames. What another learner has changed counts within 10 ms, as for `Learner.predict`.
 
         Args:
             frames: ``(n, *shape)`` raw samples as the bundle declares them, or one without the first axis.
@@ -101,7 +105,7 @@ class Regressor:
         """
         session = self._session
         checked = check_frames(frames, session.bundle.manifest.input)
-        latents, now = session.latents(checked), session.in_use()
+        latents, now = session.latents(checked), session.in_use(LOOK_SECONDS)
         if now is None:
             raise InputError("expected a head to predict with, found none: observe labelled samples and adapt() first.")
         values, width = now.head.values(latents), now.head.interval
@@ -155,10 +159,13 @@ class Regressor:
             values: As for `observe`.
 
         Raises:
-            InputError: If an id is not stored, or a value is no number.
+            InputError: If an id is not stored.
+            LabelError: If a value is no number, or a sample is given two labels.
         """
         samples = check_ids(ids)
-        self._session.store.set_targets(samples, check_values(values, len(samples), self.targets))
+        given = check_values(values, len(samples), self.targets)
+        check_once(samples, [None if np.isnan(row).any() else tuple(row.tolist()) for row in given])
+        self._session.store.set_targets(samples, given)
 
     def adapt(
         self,
@@ -166,6 +173,7 @@ class Regressor:
         on_insufficient: Literal["keep", "apply"] | None = None,
         sample_weight: Mapping[int, float] | None = None,
         max_seconds: float | None = None,
+        max_memory_mb: float | None = None,
         max_forgetting: float | None = None,
         progress: Progress | None = None,
     ) -> "RegressionReport":
@@ -177,6 +185,7 @@ class Regressor:
                 that was adapted here is refreshed.
             sample_weight: Weights of samples by id; 1 for those left out.
             max_seconds: Time that the search may take, in seconds. Fewer settings are tried where it is short.
+            max_memory_mb: Working memory that it may take, in MB (10^6 bytes), on top of what the process has.
             max_forgetting: How much less well, of 0 to 1, the source's targets may follow from the candidate than from
                 the shipped head, but for an offset and a scale; by default a tenth, and as much more as is gained here.
             progress: Called with the number of steps done and of all; what it raises ends the call, and nothing is
@@ -187,24 +196,37 @@ class Regressor:
 
         Raises:
             NotEnoughSamplesError: If fewer than three samples are labelled.
+            BudgetError: If the least that can be done takes more than the time or memory allowed.
             StoreError: If the new version cannot be stored; the head in use stays.
         """
         if on_insufficient not in ("keep", "apply", None):
             raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
         # Imported where it is needed: a device that only predicts starts sooner.
-        from .run import Wishes, run
+        from ..adaptation.wishes import Wishes
+        from .run import run
 
-        wishes = Wishes(
-            on_insufficient=on_insufficient,
-            sample_weight=sample_weight,
-            max_seconds=max_seconds,
-            max_forgetting=max_forgetting,
+        return run(
+            self._session,
+            Wishes(
+                on_insufficient=on_insufficient,
+                sample_weight=sample_weight,
+                max_seconds=max_seconds,
+                max_memory_mb=max_memory_mb,
+                max_forgetting=max_forgetting,
+            ),
+            progress,
         )
-        return run(self._session, wishes, progress)
+
+    def estimate(self, samples: int | None = None) -> "Estimate":
+        """Tell what adapting will cost, before it is done. See `Learner.estimate`."""
+        from .budget import estimate
+
+        return estimate(self._session, samples)
 
     def fit(self, x: ArrayLike, y: Values) -> Self:
         """Observe labelled frames and adapt to everything stored: scikit-learn's spelling. See `Learner.fit`."""
-        from .run import Wishes, run
+        from ..adaptation.wishes import Wishes
+        from .run import run
 
         self.observe(x, y, on_duplicate="relabel")
         run(self._session, Wishes(on_insufficient="apply"))
@@ -212,7 +234,8 @@ class Regressor:
 
     def partial_fit(self, x: ArrayLike, y: Values) -> Self:
         """Observe labelled frames and refit with the setting in use, without a search. See `Learner.partial_fit`."""
-        from .run import Wishes, last_setting, run
+        from ..adaptation.wishes import Wishes
+        from .run import last_setting, run
 
         self.observe(x, y, on_duplicate="relabel")
         run(self._session, Wishes(on_insufficient="apply", only=last_setting(self._session)))
@@ -225,6 +248,8 @@ class Regressor:
             x: ``(n, *shape)`` raw samples, at least two.
             y: ``(n,)`` or ``(n, t)`` values, all given.
         """
+        # Unlike a prediction, a score is never behind what other learners have committed.
+        self._session.in_use()
         found = self.predict(x).values
         given = check_values(y, len(found), self.targets)
         if len(given) < 2 or np.isnan(given).any():

@@ -11,12 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..heads.problem import Float64, Weights
+from .left_out import leave_out
 
 # In units of the number of samples, for coordinates of variance 1; infinite: only the constant is learnt.
 STRENGTHS = (np.inf, *(float(10 ** (power / 2)) for power in range(6, -11, -1)))
 # Weight of one source sample, a local one weighing 1.
 SOURCE_WEIGHTS = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
 Prior = Literal["none", "shipped"]
+# Rows that are turned at a time.
+_BLOCK = 4_096
 
 
 @dataclass(frozen=True)
@@ -119,8 +122,12 @@ class System:
             share = source_weight * source.count
             total, mean, target = total + share, mean + share * source.mean, target + share * source.target
         mean, target = mean / total, target / total
-        away, short = (x - mean) * np.sqrt(s)[:, None], (y - target) * np.sqrt(s)[:, None]
-        scatter, cross = away.T @ away, short.T @ away
+        root = np.sqrt(s)[:, None]
+        away = x - mean
+        away *= root
+        scatter, cross = away.T @ away, ((y - target) * root).T @ away
+        # As large as the samples, and done with before the decomposition.
+        del away
         if source is not None:
             step, leap = source.mean - mean, source.target - target
             scatter += source_weight * (source.scatter + source.count * np.outer(step, step))
@@ -140,28 +147,28 @@ class System:
     def held_out(self, prior: Prior, strengths: Sequence[float]) -> Float64:
         """Predict each unit from all others and the source.
 
-        Without a unit of samples ``X``, residuals ``r`` of the fit on all become ``(I - X (A + l I)^-1 X^T S)^-1 r``,
-        the bias being one more coordinate (the leave-one-out formula of Allen 1974, for several samples at once).
-        The penalty stays what it is for all.
+        The bias is one more coordinate; the penalty stays what it is for all.
 
         Returns:
             ``(r, n, t)`` predictions at each strength.
         """
         problem, (turned, start) = self.problem, self._turned(prior)
-        away, inverses = problem.x - self.mean, self._inverses(strengths)
-        z = away @ self.axes
-        base: Float64 = problem.y - self.target - away @ start.T
-        residual = base - z @ (turned * inverses[:, None, :]).transpose(0, 2, 1)
-        sizes = np.bincount(problem.units)[problem.units]
-        alone = np.flatnonzero(sizes == 1)
-        leverage = (1 / self.total + (z[alone] ** 2 @ inverses.T).T) * problem.weight[alone]
-        residual[:, alone] /= (1 - leverage)[:, :, None]
-        for unit in np.unique(problem.units[sizes > 1]):
-            rows = np.flatnonzero(problem.units == unit)
-            hat = (1 / self.total + (z[rows] * inverses[:, None, :]) @ z[rows].T) * problem.weight[rows]
-            residual[:, rows] = np.linalg.solve(np.eye(len(rows)) - hat, residual[:, rows])
-        result: Float64 = problem.y - residual
-        return result
+        n, m = problem.x.shape
+        inverses = self._inverses(strengths)
+        # One product for all strengths; block by block, since only what is left is kept of it.
+        fits = (turned * inverses[:, None, :]).reshape(-1, m).T
+        z, residual = np.ones((n, m + 1)), np.empty((len(inverses), *problem.y.shape))
+        for first in range(0, n, _BLOCK):
+            rows = slice(first, first + _BLOCK)
+            away = problem.x[rows] - self.mean
+            z[rows, :m] = away @ self.axes
+            base = problem.y[rows] - self.target - away @ start.T
+            fitted = (z[rows, :m] @ fits).reshape(len(away), *residual.shape[::2])
+            residual[:, rows] = base - fitted.transpose(1, 0, 2)
+        wide = np.column_stack([inverses, np.full(len(inverses), 1 / self.total)])
+        leave_out(z, problem.weight, problem.units, wide, residual)
+        np.subtract(problem.y, residual, out=residual)
+        return residual
 
     def _turned(self, prior: Prior) -> tuple[Float64, Float64]:
         """Return ``(t, m)`` what is left for the weights to explain, along the axes, and where they start."""

@@ -8,8 +8,8 @@ import numpy as np
 from ...bundle import LinearLayer
 from ...errors import InputError, UpdateMismatchError
 from ...key_files import PrivateKeySource
-from ...update import Base, Update, read_update, typical_latent, write_update
-from ..updating import take_update
+from ...update import Base, Update, read_update
+from ..updating import give_update, take_update
 from .head import RegressionHead
 from .task import RegressionSession
 
@@ -36,9 +36,7 @@ def save_update(
         bias=now.head.layer.bias,
         created=created,
     )
-    centre = typical_latent(session.bundle, session.runtime)
-    write_update(path, update, base, centre=centre, key=key, overwrite=overwrite)
-    return update.number
+    return give_update(session, path, update, base, now.version, key, overwrite=overwrite)
 
 
 def apply_update(session: RegressionSession, path: str | os.PathLike[str]) -> int:

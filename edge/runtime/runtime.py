@@ -17,6 +17,7 @@ from ...manifest import RUNTIMES, InputSpec, Runtime
 
 Float32 = NDArray[np.float32]
 RuntimeChoice = Literal["auto", "onnx", "tflite"]
+_FLOAT32 = np.dtype(np.float32)
 _MODULES: dict[Runtime, tuple[str, ...]] = {"onnx": ("onnxruntime",), "tflite": ("ai_edge_litert", "tflite_runtime")}
 
 
@@ -135,14 +136,15 @@ def check_latents(latents: NDArray[np.generic], n: int, width: int, who: str) ->
     Raises:
         BackendError: If it has another type or shape, or values that are not finite.
     """
-    if latents.dtype != np.float32 or latents.shape != (n, width):
+    if latents.dtype != _FLOAT32 or latents.shape != (n, width):
         raise BackendError(
             f"expected latents ({n}, {width}) float32, found that {who} gives {latents.shape} {latents.dtype}. "
             f"Convert the model again with a free batch axis."
         )
     found = cast(Float32, latents)
     # A sum of squares is finite only if all values are, and costs one product at every prediction.
-    if not (math.isfinite(np.vdot(found, found)) or np.isfinite(found).all()):
+    flat = found.ravel()
+    if not (math.isfinite(flat.dot(flat)) or np.isfinite(found).all()):
         place = int(np.isfinite(found).all(axis=1).argmin())
         raise BackendError(
             f"expected finite latents, found that {who} gives NaN or infinity for frame {place} of {n}. "

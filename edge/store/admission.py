@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...latent import Codes
-from . import bounds, class_table, erase, reservoir, samples, staging
+from . import bounds, census, class_table, erase, reservoir, samples, staging
 from .connection import Connection
 from .samples import Ids, NewSample
 
@@ -37,12 +37,20 @@ def admit(db: Connection, width: int, new: Sequence[NewSample], codes: Codes) ->
     return Admission(ids, np.array(chosen.evicted, np.int64))
 
 
+def stage(db: Connection, width: int, digests: Sequence[bytes], codes: Codes) -> None:
+    """Put as many codes aside as a bounded store has room for, inside a transaction. See `Store.stage`."""
+    n, most = len(digests), db.count_setting("max_bytes")
+    if most:
+        n = max(bounds.room(db, width, [NewSample(None, digest, None, None) for digest in digests], most), 0)
+    staging.stage(db, digests[:n], codes[:n])
+
+
 def make_room(db: Connection, width: int, new: Sequence[NewSample]) -> reservoir.Plan:
     """Choose which new samples stay, and erase the stored ones that give way, inside a transaction; versions stay."""
     seen = erase.read_seen(db)
     arrivals = [reservoir.UNLABELLED if sample.label is None else sample.label for sample in new]
     room = bounds.room(db, width, new, db.count_setting("max_bytes"))
-    stored = samples.ids_by_class(db) if room < len(new) else {}
+    stored = census.ids_by_class(db) if room < len(new) else {}
     chosen = reservoir.plan(stored, seen, arrivals, room, db.count_setting("draws"))
     erase.drop_samples(db, chosen.evicted, evicting=True)
     if chosen.seen != seen:

@@ -4,13 +4,20 @@ The size of the file itself would not do: how full SQLite's pages are depends on
 and two devices with the same history would keep different samples.
 """
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from ...errors import InputError
+from . import saved
 from .connection import Connection
 from .samples import NewSample
 from .schema import slots_per_page
 from .versions import MAX_VERSIONS
 
+# Below this a bound would leave no room for anything but SQLite's own pages and one version.
+MIN_BYTES = 2**20
 # What a sample takes beside its latent and texts: a row of the table, and an entry of the index of digests, whose pages
 # are about two thirds full. Beside all samples: a page or two for each table.
 _ROW_BYTES, _INDEX_BYTES, _FIXED_PAGES = 44, 37, 12
@@ -19,13 +26,29 @@ _VERSIONS_SHARE = 0.25
 _TEXT = "coalesce(length(cast(key AS BLOB)), 0) + coalesce(length(cast(tag AS BLOB)), 0)"
 
 
+def check_bound(max_bytes: float | None) -> None:
+    """Check the bound of a store in bytes; None is none given, and infinity is given as none.
+
+    Raises:
+        InputError: If it leaves no room, or is no whole number.
+    """
+    if max_bytes is None or (isinstance(max_bytes, float) and max_bytes == math.inf):
+        return
+    whole = isinstance(max_bytes, int | np.integer) and not isinstance(max_bytes, bool)
+    if not whole or not MIN_BYTES <= max_bytes < 2**62:
+        raise InputError(
+            f"expected max_bytes of at least {MIN_BYTES} for a store, None to keep the bound that it has, or math.inf "
+            f"to lift it, found {max_bytes!r:.80}."
+        )
+
+
 def used(db: Connection, width: int) -> int:
     """Return about how many bytes of the file hold something; free slots count."""
     page = db.number("PRAGMA page_size")
     n, text = db.rows(f"SELECT count(*), sum({_TEXT}) FROM samples")[0]  # noqa: S608  ours
     slots = int(n) + db.number("SELECT count(*) FROM staged") + db.number("SELECT count(*) FROM free")
     rows = slots * (page / slots_per_page(width, page) + _ROW_BYTES + _INDEX_BYTES) + int(text or 0)
-    return int(rows) + _FIXED_PAGES * page + sum(_version_sizes(db, page))
+    return int(rows) + _FIXED_PAGES * page + sum(_version_sizes(db, page)) + saved.used(db)
 
 
 def room(db: Connection, width: int, arrivals: Sequence[NewSample], max_bytes: int) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ...errors import InputError
-from . import class_table, erase, reservoir, samples, versions
+from . import census, class_table, erase, reservoir, samples, versions
 from .connection import Connection
 
 
@@ -15,7 +15,7 @@ def label(db: Connection, ids: Sequence[int], classes: Sequence[int | None]) -> 
     """
     class_table.require(db, classes)
     seen = erase.read_seen(db)
-    sizes = samples.count_by_class(db) if seen else {}
+    sizes = census.count_by_class(db) if seen else {}
     moves = samples.set_class(db, ids, classes)
     if seen:
         erase.write_seen(db, reservoir.after_moves(seen, sizes, moves))

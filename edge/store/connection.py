@@ -1,16 +1,17 @@
 """One connection that threads share: errors mapped, transactions that nest, settings, checkpoints."""
 
+import math
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ...errors import StoreCorruptError, StoreError
-from .database import BUSY, as_store_error, connect, damage, is_read_only
+from .database import BUSY, FAILURES, as_store_error, connect, damage, is_read_only
 
 Value = str | int | float | bytes
 # The log is copied into the file and cut when it has grown to about this many bytes, whatever the size of a page.
@@ -30,9 +31,14 @@ class Connection:
         self.timeout, self.in_memory = timeout, path is None
         self.read_only = path is not None and is_read_only(Path(path))
         self._lock = threading.RLock()
-        self._commits, self._others = 0, 0
+        self._commits, self._others, self._looked = 0, 0, -math.inf
+        # Whole, since the process may change its folder.
+        self._path = None if path is None else os.path.abspath(path)
+        self._file: tuple[int, int] | None = None
         with self.mapped():
             self._connection = connect(path, read_only=self.read_only, timeout=timeout)
+        with suppress(OSError):
+            self._file = self._identity()
 
     @property
     def raw(self) -> sqlite3.Connection:
@@ -76,7 +82,9 @@ class Connection:
                 return
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._check_place()
                 yield
+                self._check_place()
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -97,6 +105,36 @@ class Connection:
             finally:
                 self._connection.execute("ROLLBACK")
 
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells the file from every other one under its name; None where nothing does."""
+        if self._path is None:
+            return None
+        found = os.stat(self._path)
+        # 0 is what a file system of Windows says that has no such numbers.
+        return (found.st_dev, found.st_ino) if found.st_ino else None
+
+    def _check_place(self) -> None:
+        """Check that the file is still where it was opened: SQLite would write on to one that has no name any more.
+
+        Raises:
+            StoreError: If it is gone, or another one is in its place.
+        """
+        if self._file is None:
+            return
+        try:
+            now = self._identity()
+        except (FileNotFoundError, NotADirectoryError):
+            now = None
+        except OSError:
+            # Whoever may not look cannot tell.
+            return
+        if now != self._file:
+            found = "that it was deleted or renamed" if now is None else "another file in its place"
+            raise StoreError(
+                f"{self.name}: expected the file that was opened, found {found}; what is written now would be lost. "
+                f"Put it back under its name, or open the store again. Nothing was changed."
+            )
+
     def lock(self) -> AbstractContextManager[bool]:
         """Return what serialises access between threads, for those who deal with SQLite's errors themselves."""
         return self._lock
@@ -107,18 +145,24 @@ class Connection:
         with self._lock:
             try:
                 yield
-            except sqlite3.Error as error:
+            except FAILURES as error:
                 raise as_store_error(error, self.name, self.timeout) from error
 
-    def stamp(self) -> tuple[int, int]:
+    def stamp(self, within: float = 0.0) -> tuple[int, int]:
         """Return a value that changes when any connection, of this process or another, commits something.
 
-        While another thread is inside a call, commits of other processes since then show up only after it.
+        Commits of this connection show up at once. While another thread is inside a call, commits of others since then
+        show up only after it.
+
+        Args:
+            within: Whether others have committed something is asked again after so many seconds.
         """
+        now = time.monotonic()
         # Asked at every prediction; of a store in memory there is nobody else.
-        if not self.in_memory and self._lock.acquire(blocking=False):
+        if now - self._looked >= within and not self.in_memory and self._lock.acquire(blocking=False):
             try:
                 self._others = int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+                self._looked = now
             except sqlite3.Error as error:
                 raise as_store_error(error, self.name, self.timeout) from error
             finally:

@@ -8,6 +8,8 @@ from pathlib import Path
 from ...errors import StoreBusyError, StoreCorruptError, StoreError
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+# What Python raises for SQLite; the second where SQLite's message quotes a damaged text.
+FAILURES = (sqlite3.Error, UnicodeDecodeError)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -34,7 +36,7 @@ def stored_binding(path: str | os.PathLike[str] | None) -> Binding:
             found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
         finally:
             connection.close()
-    except sqlite3.Error:
+    except FAILURES:
         # What is wrong with it, opening it will say.
         return Binding(None, "")
     variant = found.get("variant")
@@ -71,11 +73,11 @@ def connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: fl
     return connection
 
 
-def as_store_error(error: sqlite3.Error, name: str, timeout: float) -> StoreError:
+def as_store_error(error: Exception, name: str, timeout: float) -> StoreError:
     """Return the error of ours that stands for one of SQLite's.
 
     Args:
-        error: What SQLite raised.
+        error: One of `FAILURES`.
         name: Name of the store, for the message.
         timeout: Seconds that were waited for other processes.
     """
@@ -87,6 +89,9 @@ def as_store_error(error: sqlite3.Error, name: str, timeout: float) -> StoreErro
         )
     if code in _DAMAGED:
         return StoreCorruptError(damage(name, str(error)))
+    if isinstance(error, UnicodeDecodeError) or str(error).startswith("Could not decode"):
+        # Python's word, not SQLite's: it has no code. The text itself stays out of the message.
+        return StoreCorruptError(damage(name, "a text in it is not UTF-8"))
     if code == sqlite3.SQLITE_CANTOPEN:
         return StoreError(
             f"{name}: expected a file that can be opened or made, found that SQLite is {error}. "

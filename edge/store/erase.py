@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, StoreCorruptError
-from . import reservoir, samples, slots, versions
+from . import census, reservoir, samples, saved, slots, versions
 from .connection import Connection
 from .database import damage
 
@@ -38,7 +38,9 @@ def erase(db: Connection, ids: Sequence[int]) -> None:
         raise InputError(f"expected ids that observe() returned, found {unknown[:5]}. Nothing was erased.")
     if wanted:
         stored = np.array([i for (i,) in db.rows("SELECT id FROM samples ORDER BY id")], np.int64)
-        if versions.drop_trained_on(db, np.array(wanted, np.int64), stored):
+        gone = np.array(wanted, np.int64)
+        saved.forget(db, gone, stored)
+        if versions.drop_trained_on(db, gone, stored):
             rewrite(db, "versions")
             request(db)
         drop_staged(db)
@@ -53,11 +55,11 @@ def drop_samples(db: Connection, ids: Sequence[int], *, evicting: bool = False) 
         ids: The samples.
         evicting: Whether they count as seen all the same, since the reservoir chose them.
     """
-    seen, before = read_seen(db), samples.count_by_class(db)
+    seen, before = read_seen(db), census.count_by_class(db)
     removed = samples.remove(db, ids)
     if removed:
         if seen and not evicting:
-            write_seen(db, reservoir.after_loss(seen, before, samples.count_by_class(db)))
+            write_seen(db, reservoir.after_loss(seen, before, census.count_by_class(db)))
         rewrite(db, "samples")
         request(db)
 

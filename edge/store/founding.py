@@ -49,6 +49,18 @@ def prepare(db: Connection, variant: str, width: int, classes: Sequence[str]) ->
     class_table.check(db, classes)
 
 
+def salt(db: Connection) -> bytes:
+    """Return the bytes that key the digests.
+
+    Raises:
+        StoreCorruptError: If there are none.
+    """
+    found = db.setting("salt")
+    if not isinstance(found, bytes):
+        raise StoreCorruptError(damage(db.name, f"its setting 'salt' is {found!r:.40}"))
+    return found
+
+
 def _update(db: Connection, variant: str, width: int, classes: Sequence[str], *, empty: bool) -> None:
     # Another process may have done it between the look and the lock.
     version = db.number("PRAGMA user_version")

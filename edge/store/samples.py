@@ -1,8 +1,9 @@
 """Samples in the store: put in, looked up, labelled, read back."""
 
+import hashlib
 import sqlite3
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +64,13 @@ class NewSample:
     digest: bytes
     key: str | None
     tag: str | None
+
+
+def digest(salt: bytes, frame: NDArray[np.generic]) -> bytes:
+    """Return 16 bytes that tell equal inputs. See `Store.digest`."""
+    found = hashlib.sha256(salt)
+    found.update(np.ascontiguousarray(frame).data)
+    return found.digest()[:16]
 
 
 def insert(db: Connection, samples: Sequence[NewSample], codes: Codes) -> list[int]:
@@ -189,22 +197,6 @@ def set_class(db: Connection, ids: Sequence[int], classes: Sequence[int | None])
             db.run("UPDATE samples SET class = ? WHERE id = ?", (c, int(i)))
             moves.append((UNLABELLED if old is None else int(old), UNLABELLED if c is None else c))
     return moves
-
-
-def count_by_class(db: Connection) -> dict[int, int]:
-    """Return the number of samples of each class that has some; those without a label under -1."""
-    rows = db.rows("SELECT coalesce(class, -1), count(*) FROM samples GROUP BY 1")
-    if not all(isinstance(c, int) for c, _ in rows):
-        raise StoreCorruptError(damage(db.name, "a sample's class is no number"))
-    return {int(c): int(n) for c, n in rows}
-
-
-def ids_by_class(db: Connection) -> Mapping[int, list[int]]:
-    """Return the ids of the samples of each class that has some, ascending; those without a label under -1."""
-    found: dict[int, list[int]] = {}
-    for i, c in db.rows("SELECT id, coalesce(class, -1) FROM samples ORDER BY id"):
-        found.setdefault(int(c), []).append(int(i))
-    return found
 
 
 def _one(db: Connection, query: str, sample: int) -> tuple[Any, ...]:

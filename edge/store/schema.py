@@ -2,12 +2,13 @@
 
 import sqlite3
 
+from .class_table import row_seal
 from .slots import SEAL_BYTES, seal
 from .versions import fingerprint
 
 # "ACLM": tells a store from any other SQLite file.
 APPLICATION_ID = 0x41434C4D
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Small pages cost less to write for one sample; a page must be packed at least this full, or a larger one is taken.
 _PAGE_SIZES, _PACKED = (4_096, 8_192, 16_384, 32_768, 65_536), 0.85
 # What SQLite adds to a page, and to a row that holds one latent.
@@ -74,8 +75,24 @@ UPDATE versions SET seal = fingerprint(report, head, samples);
 INSERT INTO settings VALUES
     ('erasures', 1), ('scrubbed', 0), ('compact', 0), ('refit', 0), ('newest_update', 0), ('max_bytes', 0), ('draws', 0)
 """
+# What was in use before the current version was not written down: of the later ones, some were rolled back from.
+_VERSION_3 = """
+ALTER TABLE classes ADD COLUMN seal INTEGER;
+UPDATE classes SET seal = row_seal(id, name, shipped, state, merged_into);
+CREATE TABLE saved (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest BLOB NOT NULL UNIQUE,
+    samples BLOB,
+    forgotten INTEGER NOT NULL
+) STRICT;
+INSERT INTO settings SELECT 'trail', coalesce(group_concat(id, ' '), '') FROM (
+    SELECT id FROM versions WHERE
+        id <= (SELECT value FROM settings WHERE name = 'current') OR (SELECT value FROM settings WHERE name = 'refit')
+    ORDER BY id
+)
+"""
 # Statements that lead from a schema version to the next; the first makes an empty file a store.
-MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2)
+MIGRATIONS: tuple[str, ...] = (_VERSION_1, _VERSION_2, _VERSION_3)
 
 
 def migrate(connection: sqlite3.Connection, version: int) -> None:
@@ -87,6 +104,7 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
     """
     connection.create_function("seal", 2, seal, deterministic=True)
     connection.create_function("fingerprint", 3, fingerprint, deterministic=True)
+    connection.create_function("row_seal", 5, row_seal, deterministic=True)
     for script in MIGRATIONS[version:]:
         for statement in filter(str.strip, script.split(";")):
             connection.execute(statement)

@@ -1,6 +1,6 @@
 """The local store: samples as 8-bit latents, classes and versions, in one SQLite file."""
 
-import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -9,20 +9,19 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, StoreCorruptError, StoreError
+from ...errors import InputError, StoreError
 from ...latent import Codes
 from ..regression import targets
-from . import admission, bounds, class_changes, class_table, erase, founding, samples, staging, versions
+from . import admission, bounds, census, class_changes, class_table, erase, founding, samples, saved, staging, versions
 from .admission import Admission
+from .bounds import MIN_BYTES, check_bound
 from .connection import Connection
-from .database import damage
+from .kept import Kept, count, flag
 from .samples import Ids, NewSample, StoredSamples
+from .saved import Saved
 from .versions import StoredVersion
 
-__all__ = ["Admission", "Ids", "Store", "StoredSamples", "StoredVersion"]
-
-# Below this a bound would leave no room for anything but SQLite's own pages and one version.
-MIN_BYTES = 2**20
+__all__ = ["MIN_BYTES", "Admission", "Ids", "Saved", "Store", "StoredSamples", "StoredVersion", "check_bound"]
 
 
 class Store:
@@ -34,7 +33,7 @@ class Store:
         width: Number of dimensions of a latent.
         classes: Names of the shipped classes, which get the ids 0, 1, ...
         timeout: Seconds to wait while another process writes.
-        max_bytes: As for `limit`; None leaves the bound as it is.
+        max_bytes: As for `limit`, with infinity for no bound; None leaves the bound as it is.
 
     Raises:
         StoreMismatchError: If it holds latents of another backbone.
@@ -43,6 +42,11 @@ class Store:
         StoreBusyError: If another process writes for longer than `timeout`.
     """
 
+    # The version in use, 0 for the shipped head; whether it was erased and no other has taken its place; and the number
+    # of the newest update that was applied, 0 for none.
+    current = Kept(lambda db: db.count_setting("current"), versions.use)
+    refit_pending, newest_update = flag("refit"), count("newest_update")
+
     def __init__(
         self,
         path: str | os.PathLike[str] | None,
@@ -50,24 +54,26 @@ class Store:
         width: int,
         classes: Sequence[str],
         timeout: float = 5.0,
-        max_bytes: int | None = None,
+        max_bytes: float | None = None,
     ) -> None:
         self._db, self._width = Connection(path, timeout), width
         self.name, self.read_only = self._db.name, self._db.read_only
         try:
             founding.prepare(self._db, variant, width, classes)
-            salt = self._db.setting("salt")
-            if not isinstance(salt, bytes):
-                raise StoreCorruptError(damage(self.name, f"its setting 'salt' is {salt!r:.40}"))
-            self._salt = salt
+            self._salt = founding.salt(self._db)
             if not self.read_only:
                 staging.expire(self._db)
                 erase.finish(self._db, 0)
-                if max_bytes is not None and max_bytes != self.max_bytes:
+                if max_bytes is not None and max_bytes != (self.max_bytes or math.inf):
                     self.limit(max_bytes)
         except BaseException:
             self._db.close()
             raise
+
+    @property
+    def connection(self) -> Connection:
+        """The open database, for the parts of the store."""
+        return self._db
 
     def admit(
         self,
@@ -105,14 +111,12 @@ class Store:
         keys: Sequence[str | None],
         tags: Sequence[str | None],
     ) -> Ids:
-        """Store samples as `admit` does. Returns their ``(n,) int64`` ids; -1 for one that was not kept."""
+        """Store samples as `admit` does, and return their ``(n,) int64`` ids; -1 for one that was not kept."""
         return self.admit(codes, classes, digests, keys, tags).ids
 
     def digest(self, frame: NDArray[np.generic]) -> bytes:
         """Return 16 bytes that tell equal inputs; keyed by the store, so that they identify nothing outside of it."""
-        digest = hashlib.sha256(self._salt)
-        digest.update(np.ascontiguousarray(frame).data)
-        return digest.digest()[:16]
+        return samples.digest(self._salt, frame)
 
     def unstored(self, digests: Sequence[bytes], *, refuse: bool) -> tuple[list[int], dict[bytes, int]]:
         """Tell inputs that are not stored yet from those that are.
@@ -132,11 +136,7 @@ class Store:
     def stage(self, digests: Sequence[bytes], codes: Codes) -> None:
         """Put codes of inputs aside until they are added; as many of them as a bounded store has room for."""
         with self.transaction():
-            n, most = len(digests), self._db.count_setting("max_bytes")
-            if most:
-                new = [NewSample(None, digest, None, None) for digest in digests]
-                n = max(bounds.room(self._db, self._width, new, most), 0)
-            staging.stage(self._db, digests[:n], codes[:n])
+            admission.stage(self._db, self._width, digests, codes)
 
     def staged(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
         """Return the ``(d,) uint8`` codes of those inputs that are staged, by digest."""
@@ -148,28 +148,16 @@ class Store:
         return bool(self._db.number("SELECT EXISTS (SELECT 1 FROM staged)"))
 
     def label(self, ids: Sequence[int], classes: Sequence[int | None]) -> None:
-        """Set the class of stored samples in one transaction; None takes it away.
-
-        Raises:
-            InputError: If an id is not stored, or there is no such class.
-        """
+        """Set the class of samples; None takes it away. Raises InputError if a sample or class is not there."""
         with self.transaction():
             class_changes.label(self._db, ids, classes)
 
     def labelled(self) -> StoredSamples:
-        """Return every labelled sample, in the order of the ids.
-
-        Raises:
-            StoreCorruptError: If a row does not hold the latent that was stored.
-        """
+        """Return every labelled sample, in the order of the ids; raises StoreCorruptError for a damaged one."""
         return samples.read_where(self._db, self._width, "s.class IS NOT NULL")
 
     def set_targets(self, ids: Sequence[int] | Ids, values: targets.Float64) -> None:
-        """Label stored samples with ``(n, t)`` real numbers in one transaction; a row of NaN takes them away.
-
-        Raises:
-            InputError: If an id is not stored.
-        """
+        """Label stored samples with ``(n, t)`` numbers; NaN takes them away. Raises InputError for an unknown id."""
         with self.transaction():
             targets.write(self._db, [int(i) for i in ids], values)
 
@@ -213,11 +201,7 @@ class Store:
         return samples.find(self._db, label_id, tag, key)
 
     def keys_of(self, ids: Sequence[int] | Ids) -> list[str | None]:
-        """Return the keys of samples.
-
-        Raises:
-            InputError: If an id is not stored.
-        """
+        """Return the keys of samples; raises InputError for an id that is not stored."""
         return samples.keys(self._db, [int(i) for i in ids])
 
     @contextmanager
@@ -228,8 +212,11 @@ class Store:
 
     def count(self) -> tuple[int, int]:
         """Return how many samples are stored, and how many of them are labelled."""
-        ((all_, labelled),) = self._db.rows("SELECT count(*), count(coalesce(class, target)) FROM samples")
-        return int(all_), int(labelled)
+        return census.count(self._db)
+
+    def holds(self, ids: Sequence[int] | Ids) -> bool:
+        """Return whether every one of some samples is stored; much cheaper than `ids` for ids in long runs."""
+        return census.holds(self._db, np.asarray(ids, np.int64))
 
     def erase(self, ids: Sequence[int] | Ids) -> bool:
         """Erase samples, everything staged, and each version that was trained on one of the samples.
@@ -256,31 +243,21 @@ class Store:
         """Whether something that was erased may still be in the files."""
         return erase.pending(self._db)
 
-    @property
-    def refit_pending(self) -> bool:
-        """Whether the version in use was erased and no other one has taken its place; can be set."""
-        return bool(self._db.count_setting("refit"))
-
-    @refit_pending.setter
-    def refit_pending(self, value: bool) -> None:
-        with self.transaction():
-            self._db.set("refit", int(value))
-
-    def limit(self, max_bytes: int | None) -> None:
+    def limit(self, max_bytes: float | None) -> None:
         """Bound the size of the file, durably; samples beyond it are evicted now, and the file shrinks.
 
         Where room is needed, a sample of the largest class gives way, chosen so that each that the class was ever given
-        had the same chance to stay; samples without a label count as one class. See `edge/reservoir.py`.
+        had the same chance to stay; samples without a label count as one class. See `reservoir.py`.
 
         Args:
-            max_bytes: The bound in bytes, without the write-ahead log of about a megabyte; None for no bound.
+            max_bytes: The bound in bytes, without the write-ahead log of about a megabyte; None or infinity for none.
 
         Raises:
             InputError: If it is below a megabyte.
         """
         check_bound(max_bytes)
         with self.transaction():
-            admission.limit(self._db, self._width, max_bytes or 0)
+            admission.limit(self._db, self._width, 0 if max_bytes is None or max_bytes == math.inf else int(max_bytes))
         erase.finish(self._db, self._db.timeout)
 
     @property
@@ -310,29 +287,17 @@ class Store:
             class_table.add(self._db, names)
 
     def rename_class(self, class_id: int, name: str) -> None:
-        """Give a class another name.
-
-        Raises:
-            InputError: If there is no such class, or another one has the name.
-        """
+        """Give a class another name; raises InputError if there is no such class, or another one has the name."""
         with self.transaction():
             class_table.rename(self._db, class_id, name)
 
     def set_frozen(self, class_id: int, frozen: bool) -> None:
-        """Freeze a class, or learn it again.
-
-        Raises:
-            InputError: If there is no such class.
-        """
+        """Freeze a class, or learn it again; raises InputError if there is no such class."""
         with self.transaction():
             class_table.set_frozen(self._db, class_id, frozen)
 
     def merge_classes(self, ids: Sequence[int], into: int) -> None:
-        """Give the samples of some classes to another one, and remove the emptied ones.
-
-        Raises:
-            InputError: If there is no such class, or one is to be merged into itself.
-        """
+        """Give the samples of classes to another one, and remove the emptied ones; InputError if one is not there."""
         with self.transaction():
             class_changes.merge(self._db, ids, into)
 
@@ -354,7 +319,7 @@ class Store:
             class_changes.remove(self._db, class_id, forget=forget)
         return erase.finish(self._db, self._db.timeout)
 
-    def add_version(self, report: str, head: bytes, samples: Ids | None = None) -> int:
+    def add_version(self, report: str, head: bytes, samples: Ids | bytes | None = None) -> int:
         """Store a version and make it the current one, in one transaction.
 
         The newest 20 are kept; in a bounded store as many of them as there is room for.
@@ -362,8 +327,8 @@ class Store:
         Args:
             report: JSON text.
             head: The head's weights.
-            samples: ``(n,)`` ids of the samples that it was trained on; None if that is not known, so that any erasing
-                takes it along.
+            samples: ``(n,)`` ids of the samples that it was trained on, or `Saved.samples`; None if that is not known,
+                so that any erasing takes it along.
 
         Returns:
             Its number, which no other version ever has.
@@ -379,34 +344,21 @@ class Store:
         return versions.read_all(self._db)
 
     def version(self, number: int) -> StoredVersion:
-        """Return one version.
-
-        Raises:
-            StoreCorruptError: If it is not there, or damaged.
-        """
+        """Return one version; raises StoreCorruptError if it is not there, or damaged."""
         return versions.require(self._db, number)
 
-    @property
-    def current(self) -> int:
-        """Number of the version in use; 0 is the shipped head. Can be set."""
-        return self._db.count_setting("current")
+    def trail(self) -> list[int]:
+        """Return the versions that were in use, oldest first, without those gone back from, or erased since."""
+        return versions.trail(self._db)
 
-    @current.setter
-    def current(self, number: int) -> None:
+    def remember_saved(self, digest: bytes, number: int) -> None:
+        """Write down what a version is trained on whose head is saved as an update; its digest tells the weights."""
         with self.transaction():
-            self._db.set("current", number)
-            # What is chosen stays chosen: a refit that could not be stored yet must not take its place later.
-            self._db.set("refit", 0)
+            saved.remember(self._db, digest, number)
 
-    @property
-    def newest_update(self) -> int:
-        """Number of the newest update that was applied, against replays; 0 for none. Can be set."""
-        return self._db.count_setting("newest_update")
-
-    @newest_update.setter
-    def newest_update(self, number: int) -> None:
-        with self.transaction():
-            self._db.set("newest_update", number)
+    def saved(self, digest: bytes) -> Saved | None:
+        """Return what is known of a head that was saved here; None for one from elsewhere."""
+        return saved.find(self._db, digest)
 
     @property
     def conformed(self) -> str:
@@ -419,9 +371,9 @@ class Store:
             with self.transaction():
                 self._db.set("conformed", description)
 
-    def stamp(self) -> tuple[int, int]:
-        """Return a value that changes when anybody, in any thread or process, has changed the store. Microseconds."""
-        return self._db.stamp()
+    def stamp(self, within: float = 0.0) -> tuple[int, int]:
+        """Return a value that changes when anybody has changed the store; others may be some seconds ahead of it."""
+        return self._db.stamp(within)
 
     def close(self) -> None:
         """Close the file. Closing twice is allowed."""
@@ -444,16 +396,3 @@ class Store:
         if not self._db.in_transaction:
             # Evictions, and what a reader stood in the way of before. Whoever is in the way now does not hold this up.
             erase.finish(self._db, 0)
-
-
-def check_bound(max_bytes: int | None) -> None:
-    """Check the bound of a store in bytes; None is none.
-
-    Raises:
-        InputError: If it leaves no room, or is no whole number.
-    """
-    if max_bytes is None:
-        return
-    whole = isinstance(max_bytes, int | np.integer) and not isinstance(max_bytes, bool)
-    if not whole or not MIN_BYTES <= max_bytes < 2**62:
-        raise InputError(f"expected max_bytes of at least {MIN_BYTES} for a store, or None, found {max_bytes!r:.80}.")

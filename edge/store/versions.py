@@ -77,26 +77,53 @@ def trained_on(runs: bytes | None, ids: Ids, stored: Ids) -> bool:
     return bool((left != pairs[:, 1] - pairs[:, 0] + 1).any())
 
 
-def insert(db: Connection, report: str, head: bytes, samples: Ids | None) -> int:
+def insert(db: Connection, report: str, head: bytes, samples: Ids | bytes | None) -> int:
     """Store a version, make it the current one, and drop those beyond the newest `MAX_VERSIONS`.
 
     Args:
         db: Inside a transaction.
         report: JSON text.
         head: The head's weights.
-        samples: ``(n,)`` ids of the samples that it was trained on; None if that is not known.
+        samples: ``(n,)`` ids of the samples that it was trained on, or what `pack_ids` made of them; None if that is
+            not known.
 
     Returns:
         Its number.
     """
-    runs = None if samples is None else pack_ids(samples)
+    runs = samples if samples is None or isinstance(samples, bytes) else pack_ids(samples)
     row = (time.time(), report, head, runs, fingerprint(report, head, runs))
     cursor = db.run("INSERT INTO versions (time, report, head, samples, seal) VALUES (?, ?, ?, ?, ?)", row)
     number = int(cursor.lastrowid or 0)
-    db.set("current", number)
-    db.set("refit", 0)
+    use(db, number)
     db.run("DELETE FROM versions WHERE id NOT IN (SELECT id FROM versions ORDER BY id DESC LIMIT ?)", (MAX_VERSIONS,))
     return number
+
+
+def use(db: Connection, number: int) -> None:
+    """Make a version the current one, inside a transaction; 0 is the shipped head.
+
+    Going back to an earlier one takes those after it off the trail.
+    """
+    before = [earlier for earlier in trail(db) if earlier < number]
+    db.set("trail", " ".join(map(str, [*before, number] if number else [])))
+    db.set("current", number)
+    # What is chosen stays chosen: a refit that could not be stored yet must not take its place later.
+    db.set("refit", 0)
+
+
+def trail(db: Connection) -> list[int]:
+    """Return the versions that were in use, oldest first, without those that were gone back from, or are gone.
+
+    The last one is in use, unless the one that was is erased.
+
+    Raises:
+        StoreCorruptError: If that is not what is stored.
+    """
+    found = db.setting("trail")
+    if not isinstance(found, str) or not all(part.isdecimal() for part in found.split()):
+        raise StoreCorruptError(damage(db.name, f"its setting 'trail' is {found!r:.40}"))
+    there = {number for (number,) in db.rows("SELECT id FROM versions")}
+    return [number for number in map(int, found.split()) if number in there]
 
 
 def read(db: Connection, number: int) -> StoredVersion | None:

@@ -1,9 +1,7 @@
-"""Choosing the threshold of the `unknown` verdict: by held-out samples, or from the source's statistics alone."""
+"""Choosing the threshold of the `unknown` verdict by held-out samples."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...latent import Codes, LatentCode
 from ..distinct import distinct
-from ..statistics import Float64, SourceStatistics, Statistics
+from ..statistics import SourceStatistics
 from .model import Labelled, discriminate
 from .novelty import Novelty, conformal_threshold, samples_needed
 
@@ -22,8 +20,8 @@ ENOUGH = 1_000
 EXEMPT = 1e6
 # Groups in which classes are left out in turn.
 _GROUPS = 5
-# Of the approximation from the source: draws in blocks, at least, at most per dimension; degrees of freedom.
-_BLOCK, _DRAWS, _LARGEST, _TAILS = 1_024, 4_096, 4, 5.0
+# Latents scored at a time.
+_BLOCK = 1_024
 
 
 def fit_novelty(
@@ -94,67 +92,6 @@ def fit_novelty(
     if source is not None and (carried & ~local).any():
         offset[carried & ~local] = _mildness(samples, source, code, threshold, rate)
     return replace(fitted, offset=offset, threshold=threshold, rate=rate, samples=len(scores))
-
-
-def novelty_from_source(
-    source: SourceStatistics, code: LatentCode, rate: float = RATE, seed: int = 0
-) -> Novelty | None:
-    """Fit the score on the source's statistics, for a shipped head that has not seen a local sample.
-
-    There are no samples to hold out, so that statistics and further samples are drawn anew (a parametric bootstrap)
-    from classes with the source's means and scatter, and with the tails of Student's t of 5 degrees of freedom, which
-    real latents are closer to than to Gaussian ones. An approximation: where 5 % was stated, 0.4 to 7 % was seen on
-    other samples of the source (`docs/unknown-and-labels.md`). It says nothing of another place.
-
-    Args:
-        source: Source statistics.
-        code: Quantization of the latents.
-        rate: Stated false-alarm rate.
-        seed: Of the draws.
-
-    Returns:
-        The verdict, deterministic at a fixed BLAS build and thread count; None for fewer than two classes, a class
-        without samples, or fewer samples than dimensions, of which the scatter is not known well enough.
-    """
-    samples_needed(rate)
-    k, d = source.sum.shape
-    nothing = Labelled.of(np.empty((0, d), np.uint8), np.empty(0, np.int64), k)
-    fitted = discriminate(nothing, source, code)
-    if fitted is None or source.samples < d or (source.count == 0).any():
-        return None
-    draw = _drawer(source, np.random.default_rng(seed))
-    drawn, left = Statistics.empty(k, d), int(min(source.samples, max(_DRAWS, _LARGEST * d)))
-    while left > 0:
-        drawn += Statistics.of(*draw(min(left, _BLOCK)), k)
-        left -= _BLOCK
-    again = discriminate(nothing, SourceStatistics(drawn.count, drawn.sum, drawn.moment, None, None), code)
-    if again is None:
-        return None
-    scores = [again.scores(code.decode(draw(_BLOCK)[0])) for _ in range(_DRAWS // _BLOCK)]
-    return replace(fitted, threshold=conformal_threshold(np.concatenate(scores), rate), rate=rate)
-
-
-# Quoted, so that numpy.random is loaded only where something is drawn.
-def _drawer(source: SourceStatistics, rng: "np.random.Generator") -> Callable[[int], tuple[Codes, NDArray[np.int64]]]:
-    """Return a function that draws codes and their classes, as many as it is told."""
-    mean, (k, d), share = source.mean(), source.sum.shape, source.count / source.samples
-    freedom = max(source.samples - np.count_nonzero(source.count), 1)
-    if source.moment is not None:
-        within = source.moment - mean.T @ source.sum
-        powers, axes = np.linalg.eigh((within + within.T) / 2)
-        factor, rest = (axes * np.sqrt(np.maximum(powers, 0))).T, np.zeros(d)
-    else:
-        factor = cast(NDArray[np.float32], source.factor).astype(np.float64)
-        rest = np.sqrt(cast(Float64, source.diagonal))
-
-    def draw(n: int) -> tuple[Codes, NDArray[np.int64]]:
-        y = rng.choice(k, n, p=share)
-        values = rng.normal(size=(n, len(factor))) @ factor + rng.normal(size=(n, d)) * rest
-        # Scaled so that the variance stays that of the source.
-        values *= np.sqrt((_TAILS - 2) / (rng.chisquare(_TAILS, n) * freedom))[:, None]
-        return np.clip(np.rint(values + mean[y]), 0, 255).astype(np.uint8), y
-
-    return draw
 
 
 def _scores(model: Novelty, codes: Codes, code: LatentCode) -> NDArray[np.float32]:

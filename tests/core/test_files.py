@@ -1,6 +1,12 @@
 """A file appears under its name complete, or not at all."""
 
 import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,3 +99,150 @@ def test_a_folder_that_cannot_be_synced_is_no_failure(tmp_path: Path, monkeypatc
     assert (tmp_path / "a.onnx").read_bytes() == b"content"
     if os.path.isdir("/proc/self/fd"):
         assert calls == [False, True]
+
+
+WRITER = """
+import os, signal, sys
+from acclimate.files import new_file
+with new_file(sys.argv[1], overwrite=True) as part:
+    part.write_bytes(b"half")
+    print("ready", flush=True)
+    if sys.argv[2] == "wait":
+        sys.stdin.read()
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+    part.write_bytes(b"whole")
+"""
+POSIX = pytest.mark.skipif(os.name != "posix", reason="folders are held by a lock that Windows does not have")
+
+
+def writer(target: Path, then: str) -> "subprocess.Popen[str]":
+    """Start a process that writes half of a file, and wait until it has."""
+    command = [sys.executable, "-c", WRITER, str(target), then]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def parts(folder: Path) -> list[str]:
+    """Return the names of the folders that hold what is being written."""
+    return [name for name in os.listdir(folder) if name.endswith(".part")]
+
+
+@POSIX
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    """The next write of the same file cleans up after all that died, and of no other file."""
+    living = [writer(tmp_path / name, "wait") for name in ("a.onnx", "a.onnx", "other.onnx")]
+    for process in living:
+        process.kill()
+        process.communicate()
+    with writer(tmp_path / "b.onnx", "die") as process:
+        assert process.wait() == -signal.SIGKILL
+    assert sorted(name[:-14] for name in parts(tmp_path)) == [".a.onnx", ".a.onnx", ".b.onnx", ".other.onnx"]
+    write_file(tmp_path / "b.onnx", b"content")
+    (tmp_path / "b.onnx").unlink()
+    write_file(tmp_path / "a.onnx", b"content")
+    assert [name[:12] for name in parts(tmp_path)] == [".other.onnx."]
+    write_file(tmp_path / "other.onnx", b"content")
+    assert sorted(os.listdir(tmp_path)) == ["a.onnx", "other.onnx"]
+
+
+@POSIX
+def test_what_a_living_process_writes_stays(tmp_path: Path) -> None:
+    """Another process, and another thread of this one, end what they began, whoever writes meanwhile."""
+    target = tmp_path / "a.onnx"
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with new_file(target, overwrite=True) as part:
+            part.write_bytes(b"a thread's")
+            begun.set()
+            assert go_on.wait(20)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    assert begun.wait(20)
+    with writer(target, "wait") as process:
+        assert len(parts(tmp_path)) == 2
+        write_file(target, b"ours", overwrite=True)
+        assert (len(parts(tmp_path)), target.read_bytes()) == (2, b"ours")
+        process.communicate("")
+        assert (process.returncode, target.read_bytes()) == (0, b"whole")
+    go_on.set()
+    thread.join()
+    assert (os.listdir(tmp_path), target.read_bytes()) == (["a.onnx"], b"a thread's")
+
+
+def strange_content(folder: Path) -> None:
+    (folder / ".a.onnx.abcdefgh.part").mkdir()
+    (folder / ".a.onnx.abcdefgh.part" / "thesis.txt").write_text("mine")
+
+
+def plain_file(folder: Path) -> None:
+    (folder / ".a.onnx.abcdefgh.part").write_text("mine")
+
+
+def link(folder: Path) -> None:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "a.onnx").write_text("mine")
+    (folder / ".a.onnx.abcdefgh.part").symlink_to(folder / "mine")
+
+
+def longer_name(folder: Path) -> None:
+    (folder / ".a.onnx.data.abcdefgh.part").mkdir()
+    (folder / ".axonnx.abcdefgh.part").mkdir()
+    (folder / ".a.onnx.abcdefghi.part").mkdir()
+
+
+@pytest.mark.parametrize("make", [strange_content, plain_file, link, longer_name])
+def test_what_is_not_ours_stays(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    """A file, a link, a folder with something else in it, or with another name is nobody's left part."""
+    make(tmp_path)
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    write_file(tmp_path / "a.onnx", b"content")
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == sorted([Path("a.onnx"), *before])
+
+
+@POSIX
+def test_a_folder_that_is_taken_before_it_is_held_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who cleans up between making and holding wins, and the file is written in another folder."""
+    import fcntl
+
+    real, taken = fcntl.flock, list[Path]()
+
+    def take(handle: int, how: int) -> None:
+        if len(taken) < 4:
+            (folder,) = (tmp_path / name for name in parts(tmp_path))
+            taken.append(folder)
+            if len(taken) % 2:
+                raise BlockingIOError
+            shutil.rmtree(folder)
+        real(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", take)
+    write_file(tmp_path / "a.onnx", b"content")
+    assert len(set(taken)) == 4
+    assert os.listdir(tmp_path) == ["a.onnx"]
+    assert (tmp_path / "a.onnx").read_bytes() == b"content"
+
+
+@POSIX
+def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file system that knows no locks, or on Windows, files are written, and what others left is left."""
+    import fcntl
+
+    def fail(*_: object) -> None:
+        raise OSError(37, "No locks available")
+
+    (tmp_path / ".a.onnx.abcdefgh.part").mkdir()
+    for lock in ("none", "no module"):
+        with monkeypatch.context() as patched:
+            if lock == "none":
+                patched.setattr(fcntl, "flock", fail)
+            else:
+                patched.setitem(sys.modules, "fcntl", None)
+            write_file(tmp_path / "a.onnx", b"content", overwrite=True)
+        assert sorted(os.listdir(tmp_path)) == [".a.onnx.abcdefgh.part", "a.onnx"]
+    write_file(tmp_path / "a.onnx", b"content", overwrite=True)
+    assert os.listdir(tmp_path) == ["a.onnx"]

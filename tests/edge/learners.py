@@ -1,7 +1,8 @@
 """What the tests of whole learners share: what a learner knows, to the bit, and one that knows only what is left."""
 
+import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,21 @@ from acclimate.edge.session import InUse
 
 Opening = Callable[..., Learner]
 Bools = NDArray[np.bool_]
+T = TypeVar("T")
 
 
 def in_use(learner: Learner) -> InUse:
     """Return the head in use."""
     found = learner._session.in_use()
     assert found is not None
+    return found
+
+
+def until(look: Callable[[], T], done: Callable[[T], bool]) -> T:
+    """Look until it is done, for ten seconds at most: a prediction may be 10 ms behind what another learner did."""
+    end = time.monotonic() + 10
+    while not done(found := look()) and time.monotonic() < end:
+        pass
     return found
 
 

@@ -1,9 +1,15 @@
 """The expected calibration error against sums by hand."""
 
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from acclimate.edge.adaptation.calibration import calibration_error
+from acclimate.edge.adaptation.report import _calibration
+from acclimate.edge.adaptation.selection import cross_validate
 from acclimate.errors import InputError
 
 
@@ -53,3 +59,32 @@ def test_ends_and_misfits() -> None:
         calibration_error(sure, np.arange(2))
     with pytest.raises(InputError, match="0 bins"):
         calibration_error(sure, np.arange(3), bins=0)
+
+
+def test_a_report_undoes_the_temperature_that_each_sample_had() -> None:
+    """Folds may choose settings of other scales: the error without a temperature is that of their own logits."""
+    rng = np.random.default_rng(1)
+    logits, y = 3 * rng.normal(size=(200, 3)), rng.integers(0, 3, 200)
+    temperature = np.where(np.arange(200) < 100, 0.1, 20.0)
+    temperature[:10] = np.nan
+
+    def softmax(values: np.ndarray) -> np.ndarray:
+        powers = np.exp(values - values.max(axis=1, keepdims=True))
+        return np.asarray(powers / powers.sum(axis=1, keepdims=True))
+
+    shares = softmax(logits / temperature[:, None])
+    selection = SimpleNamespace(probabilities=shares, temperature=temperature, best=SimpleNamespace(temperature=0.1))
+    candidate: Any = SimpleNamespace(selection=selection, head=SimpleNamespace(classes=np.arange(3)))
+    before, after = _calibration(candidate, y)
+    assert before == pytest.approx(calibration_error(softmax(logits[10:]), y[10:]))
+    assert after == pytest.approx(calibration_error(shares[10:], y[10:]))
+
+
+def test_the_temperature_of_each_sample_is_that_of_its_fold(blobs: Callable[..., Any]) -> None:
+    """One for each fold; none where nothing could be held out."""
+    found = cross_validate(blobs(apart=0.7).problem(60))
+    for number in range(found.folds):
+        (own,) = np.unique(found.temperature[found.fold == number])
+        assert own > 0
+    alone = cross_validate(blobs().problem(3))
+    assert np.isnan(alone.temperature).all()

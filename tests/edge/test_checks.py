@@ -10,7 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from acclimate.edge.checks import MAX_NAME, check_frames, check_ids, check_labels, check_name, check_texts
+from acclimate.edge.checks import (
+    MAX_NAME,
+    MAX_THREADS,
+    check_frames,
+    check_ids,
+    check_labels,
+    check_name,
+    check_once,
+    check_texts,
+    check_threads,
+    check_timeout,
+)
 from acclimate.errors import AcclimateError, InputError, LabelError
 from acclimate.manifest import InputSpec
 
@@ -187,3 +198,34 @@ def test_what_is_no_id_is_refused(ids: Any) -> None:
     """Numbers that no sample can have are refused before the store is asked."""
     with pytest.raises(InputError, match=r"expected a list of ids that observe\(\) returned, found .* Look them up"):
         check_ids(ids)
+
+
+def test_a_sample_has_one_label() -> None:
+    """The same label twice is no contradiction; two labels, or one and none, are, and both are named."""
+    check_once([1, 2, 1], ["moss", "crack", "moss"])
+    check_once([1, 1], [None, None])
+    with pytest.raises(LabelError, match=r"one label for each sample, found 'moss' and 'crack' for id 7\. Name"):
+        check_once([7, 2, 7], ["moss", "crack", "crack"])
+    with pytest.raises(LabelError, match=r"found 'moss' and None for id 7"):
+        check_once([7, 7], ["moss", None])
+
+
+@pytest.mark.parametrize("threads", [-1, 0, MAX_THREADS + 1, 2.5, 2.0, True, "2", float("nan"), [1], 10**400])
+def test_what_is_no_number_of_threads_is_refused(threads: Any) -> None:
+    """Only whole numbers within the bounds pass."""
+    with pytest.raises(InputError, match=r"expected threads as a whole number from 1 to 1024, found .* use every core"):
+        check_threads(threads)
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.1, float("nan"), float("inf"), 86_401, True, "5", None, [5], 10**400])
+def test_what_is_no_time_to_wait_is_refused(timeout: Any) -> None:
+    """Only numbers of seconds that a database can wait for pass."""
+    with pytest.raises(InputError, match=r"expected timeout in seconds from 0 to 86400, found .* Pass 0 not to wait"):
+        check_timeout(timeout)
+
+
+def test_numbers_of_threads_and_seconds_pass() -> None:
+    """Python's numbers and numpy's alike, at both ends."""
+    assert (check_threads(None), check_threads(1), check_threads(np.int32(8))) == (None, 1, 8)
+    assert type(check_threads(np.int32(8))) is int
+    assert (check_timeout(0), check_timeout(np.float32(0.5)), check_timeout(86_400)) == (0.0, 0.5, 86_400.0)

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from acclimate.edge.heads import conjugate
 from acclimate.edge.heads.conjugate import _line, minimise
 from acclimate.edge.heads.logistic import Objective, inner, probabilities
+from acclimate.edge.heads.plane import plane
 
 from .logistic_problems import Draw, gradient
 
@@ -51,6 +53,27 @@ def test_a_line_knows_its_slope_and_curvature(seed: int, length: float) -> None:
     np.testing.assert_allclose(line.slope(at, mean), slope, rtol=1e-6, atol=1e-8)
     bent = inner(gradient(made, ends[0]) - gradient(made, ends[1]), direction) / (2 * step)
     np.testing.assert_allclose(line.curvature(probability, mean), bent, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("length", [0.0, 0.7, 30.0])
+def test_a_plane_knows_its_slopes_and_curvatures(seed: int, length: float) -> None:
+    """Anywhere in it, they equal central differences of the value and of the gradient."""
+    made, start, step = Draw().objective(seed), Draw().point(seed), 1e-5
+    directions = (Draw().point(seed + 50), Draw().point(seed + 60))
+    along = (made.logits(directions[0]), made.logits(directions[1]))
+    searched = plane(made, start - made.prior, made.logits(start), directions, along)
+    at = np.tile([length, -0.4], (2, 1))
+    probability = probabilities(searched.at(at))
+    slopes, bend = searched.slope(probability, at), searched.curvature(probability)
+    point = start + length * directions[0] - 0.4 * directions[1]
+    for place, direction in enumerate(directions):
+        ends = [point + h * direction for h in (step, -step)]
+        slope = (made.value(ends[0]) - made.value(ends[1])) / (2 * step)
+        np.testing.assert_allclose(slopes[:, place], slope, rtol=1e-6, atol=1e-8)
+        change = (gradient(made, ends[0]) - gradient(made, ends[1])) / (2 * step)
+        bent = np.stack([inner(change, other) for other in directions], axis=1)
+        np.testing.assert_allclose(bend[:, place], bent, rtol=1e-6, atol=1e-8)
 
 
 def test_scale_is_the_hessians_diagonal_at_equal_probabilities() -> None:
@@ -130,3 +153,13 @@ def test_no_tolerance_ends_where_rounding_begins() -> None:
     made = Draw().objective(0, floor=0.05)
     found = minimise(made, made.prior, 0.0)
     assert np.abs(gradient(made, found)).max() < 1e-12
+
+
+def test_far_from_the_quadratic_a_plane_saves_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Classes that can be told apart, next to no penalty: in as many steps, lines alone leave ten times the loss."""
+    drawn = Draw(n=60, m=300, s=1)
+    made = replace(drawn.objective(0), penalty=np.full((1, 1, 301), 1e-9), prior=np.zeros((3, 1, 301)))
+    in_planes = made.value(minimise(made, made.prior, 0.0, steps=4))[0]
+    monkeypatch.setattr(conjugate, "LINE_TRIES", conjugate.MAX_TRIES)
+    along_lines = made.value(minimise(made, made.prior, 0.0, steps=4))[0]
+    assert in_planes < 0.1 * along_lines

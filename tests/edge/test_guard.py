@@ -5,7 +5,8 @@ from itertools import product
 import numpy as np
 import pytest
 
-from acclimate.edge.adaptation.guard import RISK, at_least, judge
+from acclimate.edge.adaptation.evidence import at_least
+from acclimate.edge.adaptation.guard import RISK, judge
 
 ALL = np.ones(2, np.bool_)
 

@@ -44,6 +44,21 @@ def test_an_absent_class_has_probability_zero() -> None:
     assert made.knows(np.array([0, 1, 2, 4, 6])).tolist() == [True, False, False, True, False]
 
 
+@pytest.mark.parametrize("classes", [[0, 2, 4], [0, 4, 0]])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_one_latent_has_the_probabilities_that_it_has_among_others(classes: list[int], scale: float) -> None:
+    """For one latent the softmax is worked out by other calls: merged classes and absent ones are as in a batch."""
+    made, x = head(), latents(50) * np.float32(scale)
+    bias = np.array([0.5, ABSENT, 0], np.float32)
+    for layer in (made.layer, LinearLayer(made.layer.weight, bias)):
+        made = LinearHead(layer, np.array(classes))
+        found = np.array([made.probabilities_of_one(row) for row in x])
+        assert found.dtype == np.float32
+        assert found.shape == (50, len(set(classes)))
+        np.testing.assert_allclose(found, made.probabilities(x), atol=1e-6 * max(1, scale))
+        np.testing.assert_array_equal(found.argmax(axis=1), made.probabilities(x).argmax(axis=1))
+
+
 def test_samples_it_was_fitted_on_are_predicted_as_if_they_were_new() -> None:
     """For those the stored held-out prediction stands, for all others what the head says now."""
     made, x = head(), latents(4)

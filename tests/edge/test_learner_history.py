@@ -1,5 +1,6 @@
 """Versions: each predicts the same bits whenever it is in use, in any thread, after any restart."""
 
+import sqlite3
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,44 @@ def test_rolling_back_restores_every_bit(learner: Learner, scenes: ModuleType, b
     assert bits(learner, x) == seen[2]
     assert learner.samples == (160, 160)
     assert [(v.number, v.current) for v in learner.versions()] == [(0, False), (1, False), (2, True)]
+
+
+def with_one_rolled_back(learner: Learner, scenes: ModuleType, bits: Bits) -> tuple[np.ndarray, bytes]:
+    """Adapt, adapt, go back, adapt; return frames, and what the first version says of them."""
+    x, y = scenes.frames(120, 2, 1.0)
+    seen = []
+    for rows in (slice(0, 40), slice(40, 80), slice(80, 120)):
+        learner.observe(x[rows], y[rows])
+        assert learner.adapt(on_insufficient="apply", max_forgetting=100).applied
+        seen.append(bits(learner, x))
+        if len(seen) == 2:
+            assert learner.rollback() == 1
+    assert len(set(seen)) == 3
+    return x, seen[0]
+
+
+def test_forgetting_does_not_bring_back_what_was_rolled_back_from(
+    learner: Learner, scenes: ModuleType, bits: Bits
+) -> None:
+    """Where nothing can be fitted from what is left, what was in use before serves, not a newer one given up before."""
+    x, first = with_one_rolled_back(learner, scenes, bits)
+    learner.label(range(1, 81), [None] * 80)
+    assert learner.forget(range(81, 121)).versions == 1
+    assert bits(learner, x) == first
+    assert [(v.number, v.current) for v in learner.versions()] == [(0, False), (1, True), (2, False)]
+
+
+def test_damage_does_not_bring_back_what_was_rolled_back_from(
+    learner: Learner, tmp_path: Path, scenes: ModuleType, bits: Bits
+) -> None:
+    """The version that stands in for a damaged one is what was in use before it."""
+    x, first = with_one_rolled_back(learner, scenes, bits)
+    connection = sqlite3.connect(tmp_path / "device.db")
+    connection.execute("UPDATE versions SET head = zeroblob(100) WHERE id = 3")
+    connection.commit()
+    connection.close()
+    learner.classes.add("crack")
+    assert bits(learner, x) == first
 
 
 def test_a_reopened_learner_predicts_the_same(

@@ -175,8 +175,10 @@ def test_misspelt_options(adapted: Learner, tiny_bundle: Path, dump: Dump, scene
             Learner.open(tiny_bundle, new_classes=wrong)
         with pytest.raises(BackendError, match=r"expected runtime 'auto' or one of .*, found 'sometimes'"):
             Learner.open(tiny_bundle, runtime=wrong)
-        with pytest.raises(BackendError, match="expected at least 1 thread, found 0"):
+        with pytest.raises(InputError, match="expected threads as a whole number from 1 to 1024, found 0"):
             Learner.open(tiny_bundle, threads=0)
+        with pytest.raises(InputError, match="expected timeout in seconds from 0 to 86400, found nan"):
+            Learner.open(tiny_bundle, timeout=float("nan"))
         with pytest.raises(InputError, match=r"expected one of keys .* found \['a'\]"):
             adapted.observe(x, y, keys=["a"])
         with pytest.raises(InputError, match=r"expected one of tags .* found \[1, 2, 3, 4\]"):
@@ -191,6 +193,14 @@ def test_ids_that_are_not_stored(adapted: Learner, dump: Dump, scenes: ModuleTyp
             adapted.label([1, 1000], ["crack", "crack"])
         with pytest.raises(InputError, match=r"expected a list of ids that observe\(\) returned, found \['1'\]"):
             adapted.label(["1"], ["moss"])  # type: ignore[list-item]
+
+
+def test_a_sample_with_two_labels(adapted: Learner, dump: Dump, scenes: ModuleType) -> None:
+    """Which of two labels would win is not left to their order: the call is refused, and nothing of it applied."""
+    x, _ = scenes.frames(4, 3)
+    with unchanged(adapted, dump, x), pytest.raises(LabelError, match="found 'crack' and 'lichen' for id 1"):
+        adapted.label([2, 1, 1], ["crack", "crack", "lichen"])
+    adapted.label([1, 1], ["crack", " crack"])
 
 
 def test_versions_that_do_not_exist(adapted: Learner, dump: Dump, scenes: ModuleType) -> None:

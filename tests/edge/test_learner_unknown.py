@@ -9,7 +9,7 @@ import pytest
 from acclimate.edge import Learner
 from acclimate.edge.unknown.fit import RATE
 
-from .learners import Opening, fresh
+from .learners import Opening, fresh, until
 
 N = 240
 
@@ -71,7 +71,37 @@ def test_the_verdict_belongs_to_the_version(wary: Learner, opening: Opening, sce
     again = opening("device.db")
     np.testing.assert_array_equal(again.predict(frames).unknown, expected)
     assert again.rollback() == shipped
-    np.testing.assert_array_equal(wary.predict(frames).unknown, before)
+    found = until(lambda: wary.predict(frames).unknown, lambda found: np.array_equal(found, before))
+    np.testing.assert_array_equal(found, before)
+
+
+def test_one_frame_gets_the_answer_that_it_has_among_others(wary: Learner, scenes: ModuleType) -> None:
+    """Alone, a frame has the label and verdict that it has in a batch, and the probabilities to rounding."""
+    frames = np.concatenate([*far_away(40).values(), scenes.frames(300, 99, 1.0)[0]])
+    for merged in (False, True):
+        if merged:
+            wary.classes.merge(["bark", "moss"], "soft")
+        expected = wary.predict(frames)
+        found = [wary.predict(frame) for frame in frames]
+        for name in ("labels", "unknown"):
+            each = [getattr(one, name) for one in found]
+            assert {(array.shape, array.dtype) for array in each} == {((1,), getattr(expected, name).dtype)}
+            np.testing.assert_array_equal(np.concatenate(each), getattr(expected, name))
+        assert {(one.probabilities.dtype, one.classes) for one in found} == {(np.dtype("f4"), expected.classes)}
+        together = np.concatenate([one.probabilities for one in found])
+        np.testing.assert_allclose(together, expected.probabilities, atol=1e-5)
+        assert 0.1 < expected.unknown.mean() < 0.9
+
+
+def test_an_answer_belongs_to_the_caller(wary: Learner, scenes: ModuleType) -> None:
+    """Whoever writes into the arrays of a prediction changes no later one."""
+    frame = scenes.frames(1, 99, 1.0)[0]
+    first = wary.predict(frame)
+    kept = (first.labels.copy(), first.probabilities.copy(), first.unknown.copy())
+    first.labels[:], first.probabilities[:], first.unknown[:] = "x", 0, True
+    again = wary.predict(frame)
+    for array, before in zip((again.labels, again.probabilities, again.unknown), kept, strict=True):
+        np.testing.assert_array_equal(array, before)
 
 
 @pytest.mark.parametrize("name", ["gravel", "brick"])

@@ -1,6 +1,8 @@
 """Updates between devices: the same answers, only newer ones, only for the backbone, only from whom is trusted."""
 
+import sqlite3
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +16,7 @@ from acclimate.errors import (
     InputError,
     OutputExistsError,
     SignatureError,
+    StoreBusyError,
     UpdateFormatError,
     UpdateMismatchError,
     UpdateReplayError,
@@ -21,6 +24,7 @@ from acclimate.errors import (
 from acclimate.keys import PrivateKey
 from acclimate.latent import LatentCode
 from acclimate.manifest import Runtime
+from acclimate.update import Base, read_update, write_update
 
 from .learners import Opening, fresh, in_use
 from .stores import content
@@ -193,7 +197,7 @@ def test_an_unsigned_bundle_is_not_opened(opening: Opening, tiny_bundle: Path, s
 
 
 def test_forgetting_leaves_an_update(opening: Opening, scenes: ModuleType, update: Path, bits: Bits) -> None:
-    """An update was trained on nothing that is stored here: it stays, in use or not, when samples are forgotten."""
+    """One from elsewhere is trained on nothing stored here: it stays, in use or not, when samples are forgotten."""
     x, y = scenes.frames(N, 2, 1.0)
     fresh(opening("first.db"), x, y).save_update(update)
     second = fresh(opening("second.db"), *scenes.frames(40, 3, 1.0))
@@ -205,6 +209,100 @@ def test_forgetting_leaves_an_update(opening: Opening, scenes: ModuleType, updat
     second.adapt(on_insufficient="apply", max_forgetting=100)
     assert second.rollback(2) == 2
     assert bits(second, x) == applied
+
+
+def rewritten(update: Path, learner: Learner, number: int) -> Path:
+    """Write the same head anew as another device would: with another number, note and order of its rows."""
+    base = Base.of(learner._session.bundle, learner._session.runtime)
+    found = read_update(update, base)
+    rows = np.arange(len(found.classes))[::-1]
+    again = replace(
+        found,
+        number=number,
+        note="rolled out",
+        classes=tuple(found.classes[i] for i in rows),
+        weight=found.weight[rows],
+        bias=found.bias[rows],
+    )
+    write_update(update, again, base, overwrite=True)
+    return update
+
+
+@pytest.mark.parametrize("by", ["the same file", "another number", "another device"])
+@pytest.mark.parametrize("life", [adapted, extended, renamed, merged, removed])
+def test_forgetting_takes_an_update_of_ones_own(
+    opening: Opening,
+    scenes: ModuleType,
+    update: Path,
+    life: Callable[[Learner, np.ndarray, np.ndarray], None],
+    by: str,
+) -> None:
+    """A head that was saved here and comes back goes with the samples that it was trained on, however it comes."""
+    x, y = scenes.frames(N, 2, 1.0)
+    learner, other = opening("first.db"), opening("second.db")
+    life(learner, x, y)
+    first = in_use(learner).version
+    number = learner.save_update(update)
+    if by == "another number":
+        rewritten(update, learner, number + 10)
+    elif by == "another device":
+        other.apply_update(update)
+        other.save_update(update, overwrite=True)
+    assert learner.apply_update(update) == first + 1
+    more = learner.observe(scenes.frames(4, 7, 1.0)[0])
+    assert learner.forget(more).versions == 0
+    assert learner.forget([learner._session.store.ids()[-1]]).versions == first + 1
+    assert [version.number for version in learner.versions() if version.number == first + 1] == []
+    if by == "another device":
+        # There it came from elsewhere.
+        assert len(other.versions()) == 2
+        other.observe(x[:5], y[:5])
+        assert other.forget([1]).versions == 0
+
+
+def test_what_was_forgotten_does_not_come_back(opening: Opening, scenes: ModuleType, update: Path, bits: Bits) -> None:
+    """An update saved before its samples were forgotten is refused here, and only here; one saved after is taken."""
+    x, y = scenes.frames(N, 2, 1.0)
+    learner = fresh(opening("first.db"), x, y)
+    learner.save_update(update)
+    learner.forget([5])
+    answers, before = bits(learner, x), content(update.with_name("first.db"))
+    with pytest.raises(UpdateMismatchError, match=r"trained on nothing that was forgotten here, found .* Delete it"):
+        learner.apply_update(update)
+    assert (bits(learner, x), content(update.with_name("first.db"))) == (answers, before)
+    learner.close()
+    learner = opening("first.db")
+    with pytest.raises(UpdateMismatchError, match="nothing that was forgotten here"):
+        learner.apply_update(rewritten(update, learner, 2**40))
+    assert opening("second.db").apply_update(update) == 1
+    number = learner.save_update(update, overwrite=True)
+    assert number < 2**40
+    assert learner.apply_update(update) == 3
+    assert learner.forget([6]).versions == 2
+
+
+def test_the_shipped_head_as_an_update_is_trained_on_nothing(
+    opening: Opening, scenes: ModuleType, update: Path
+) -> None:
+    """It is not remembered: applied again, it stays when samples go."""
+    learner = opening("first.db")
+    learner.save_update(update)
+    fresh(learner, *scenes.frames(N, 2, 1.0))
+    assert learner.apply_update(update) == 2
+    assert learner.forget([1]).versions == 1
+    assert in_use(learner).version == 2
+
+
+def test_an_update_that_cannot_be_remembered_is_not_written(opening: Opening, scenes: ModuleType, update: Path) -> None:
+    """Where another process keeps the store from being written, there is no file that forgetting would not know."""
+    learner = fresh(opening("first.db", timeout=0.1), *scenes.frames(N, 2, 1.0))
+    connection = sqlite3.connect(update.with_name("first.db"), isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreBusyError):
+        learner.save_update(update)
+    connection.close()
+    assert [file.name for file in update.parent.iterdir() if not file.name.startswith("first.db")] == []
+    learner.save_update(update)
 
 
 def test_learning_goes_on_after_an_update(opening: Opening, scenes: ModuleType, update: Path) -> None:

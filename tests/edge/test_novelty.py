@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from acclimate.edge.statistics import SourceStatistics, Statistics
-from acclimate.edge.unknown.fit import EXEMPT, fit_novelty, novelty_from_source
+from acclimate.edge.unknown.fit import EXEMPT, fit_novelty
 from acclimate.edge.unknown.model import Labelled, discriminate
 from acclimate.edge.unknown.novelty import Novelty, conformal_threshold, samples_needed
 from acclimate.errors import BundleFormatError, InputError
@@ -154,6 +154,18 @@ def test_classes_never_seen_are_unknown() -> None:
     assert alarms(novelty, np.full((1, D), 255, np.uint8)) == 1
 
 
+def test_one_latent_has_the_score_that_it_has_among_others() -> None:
+    """For one latent the score is worked out by other calls: the same to rounding, near the classes and far away."""
+    novelty = fitted(160, 4)
+    codes = np.concatenate([draw(600, 20, 2)[0], np.zeros((1, D), np.uint8), np.full((1, D), 255, np.uint8)])
+    latents = CODE.decode(codes)
+    found = np.array([novelty.score(latent) for latent in latents])
+    np.testing.assert_allclose(found, novelty.scores(latents), atol=1e-4)
+    assert 0.2 < novelty.unknown(latents).mean() < 0.9
+    np.testing.assert_array_equal(found > novelty.threshold, novelty.unknown(latents))
+    assert np.ptp(found) > 3
+
+
 def test_samples_that_belong_together_are_held_out_together() -> None:
     """With copies in other folds the threshold is too low: folds are taken as they are given."""
     codes, y = draw(40, 4, 1)
@@ -222,16 +234,6 @@ def test_low_rank_source_is_solved_with_its_rest_spread_evenly() -> None:
     np.testing.assert_allclose(found, full, rtol=1e-3, atol=1e-3)
 
 
-def test_a_small_source_is_trusted_less() -> None:
-    """With little more samples than dimensions, others of the source still exceed the threshold seldom."""
-    seen = []
-    for seed in range(20):
-        codes, y = draw(16, 4, 500 + seed)
-        novelty = novelty_from_source(SourceStatistics.compress(Statistics.of(codes, y, 4)), CODE)
-        seen.append(alarms(novelty, draw(400, 4, seed)[0]))
-    assert np.mean(seen) < 0.06
-
-
 def test_lengths_must_agree() -> None:
     """A class and a fold for each sample are asked for."""
     codes, y = draw(60, 3, 1)
@@ -283,29 +285,6 @@ def test_places_of_the_source_may_be_others() -> None:
     assert straight.threshold == pytest.approx(turned.threshold, abs=1e-3)
 
 
-@pytest.mark.parametrize("rank", [None, 6])
-def test_source_alone_gives_about_the_stated_rate(rank: int | None) -> None:
-    """Of Gaussian classes, whose tails are lighter than assumed, few samples are unknown, of other classes most."""
-    novelty = novelty_from_source(source_of(300, 6, rank), CODE)
-    others, labels = draw(2000, 20, 2)
-    assert alarms(novelty, others[labels < 6]) < 0.06
-    assert alarms(novelty, others[labels >= 6]) > 0.5
-    assert novelty is not None
-    assert novelty.samples == 0
-
-
-def test_source_of_few_samples_gives_none() -> None:
-    """Of fewer samples than dimensions, or of one class, the scatter is not known well enough."""
-    assert novelty_from_source(source_of(D - 1, 3), CODE) is None
-    assert novelty_from_source(source_of(200, 1), CODE) is None
-
-
-def test_a_source_that_does_not_show_all_its_classes_gives_none() -> None:
-    """Samples of a shipped class without statistics would all be unknown."""
-    codes, y = draw(300, 4, 99)
-    assert novelty_from_source(SourceStatistics.compress(Statistics.of(codes, y, 5)), CODE) is None
-
-
 def test_a_class_that_is_removed_is_no_longer_known() -> None:
     """Its samples become unknown, those of the others stay as they are; without any class there is no verdict."""
     novelty = fitted(160, 4)
@@ -318,12 +297,8 @@ def test_a_class_that_is_removed_is_no_longer_known() -> None:
 
 
 def test_equal_arguments_give_equal_verdicts() -> None:
-    """Fits are deterministic, and so are the draws from the source."""
+    """Fits are deterministic."""
     assert pack(fitted(80, 4).to_arrays()) == pack(fitted(80, 4).to_arrays())
-    first, second = (novelty_from_source(source_of(100, 4), CODE, seed=3) for _ in range(2))
-    assert first is not None
-    assert second is not None
-    assert first.threshold == second.threshold
 
 
 def test_many_rows_are_scored_as_few_are() -> None:

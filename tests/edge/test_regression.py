@@ -61,6 +61,22 @@ def test_a_held_out_unit_is_predicted_as_a_refit_without_it_would(prior: str) ->
             np.testing.assert_allclose(found[place][~left], p.x[~left] @ weight.T + bias, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.parametrize("prior", ["none", "shipped"])
+def test_units_of_more_samples_than_coordinates_too(prior: str) -> None:
+    """Units of 25, 10 and 5 samples in six coordinates: brute force gives the same, at infinite strength as well."""
+    p = replace(problem(), units=np.repeat([0, 1, 2], [25, 10, 5]))
+    assert p.prior is not None
+    strengths = [0.1, 10.0, np.inf]
+    found = System.of(p, 0).held_out(prior, strengths)  # type: ignore[arg-type]  # both are priors
+    start = p.prior if prior == "shipped" else np.zeros_like(p.prior)
+    for unit in range(3):
+        left = p.units != unit
+        for place, strength in enumerate(strengths):
+            penalty = min(strength, 1e9) * p.weight.sum()
+            weight, bias = normal_equations(p.x[left], p.y[left], p.weight[left], penalty, start)
+            np.testing.assert_allclose(found[place][~left], p.x[~left] @ weight.T + bias, rtol=1e-5)
+
+
 def test_at_infinite_strength_only_the_constant_is_learnt() -> None:
     """Without a prior that is the mean of the others; with one, the prior with an offset."""
     p = problem()

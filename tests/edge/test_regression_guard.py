@@ -69,3 +69,15 @@ def test_a_head_that_is_no_better_is_seldom_called_so(n: int) -> None:
         other = y + np.random.default_rng((seed, 1)).normal(size=y.shape)
         accepted += judge(y, one, other, UNITS[:n], y.var(axis=0)).verdict == "accepted"
     assert accepted / 200 <= 0.1 + 3 * np.sqrt(0.1 * 0.9 / 200)
+
+
+def test_samples_count_by_their_weights() -> None:
+    """Better on one half and worse on the other: the half that counts decides."""
+    rng = np.random.default_rng(3)
+    y = rng.normal(size=(200, 1))
+    first = np.arange(200) < 100
+    good, bad = y + 0.1 * rng.normal(size=y.shape), y + 0.5 * rng.normal(size=y.shape)
+    candidate, current = np.where(first[:, None], good, bad), np.where(first[:, None], bad, good)
+    for counts, verdict in ((first, "accepted"), (~first, "rejected")):
+        weight = np.where(counts, 1.0, 0.01)
+        assert judge(y, candidate, current, np.arange(200), np.ones(1), weight).verdict == verdict

@@ -3,12 +3,16 @@
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from acclimate.bundle import Bundle
 from acclimate.edge import Learner, Regressor
+from acclimate.edge.adaptation import attempt
+from acclimate.edge.regression import run
+from acclimate.edge.regression.task import RegressionInUse, RegressionSession
 from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.errors import InputError, LabelError, NotEnoughSamplesError, StoreCorruptError, UpdateReplayError
 
@@ -60,6 +64,30 @@ def test_it_adapts_to_a_place(regressor: Regressor, place: tuple[Frames, np.ndar
     assert after.interval.shape == (30, 2)
     regressor.rollback()
     np.testing.assert_array_equal(regressor.predict(x[60:]).values, before.values)
+
+
+def test_an_adaptation_starts_from_one_state(
+    regressor: Regressor,
+    bundle: Path,
+    place: tuple[Frames, np.ndarray],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Samples that another process adds after the head in use was read are not in what it is compared on."""
+    x, y = place
+    regressor.fit(x[:60], y[:60])
+    with Regressor.open(bundle, tmp_path / "device.db", threads=1, timeout=0.2) as other:
+
+        def meddled(session: RegressionSession, version: int) -> RegressionInUse | None:
+            found = attempt.served(session, version)
+            other.observe(x[60:], y[60:])
+            return found
+
+        with monkeypatch.context() as patch:
+            patch.setattr(run, "served", meddled)
+            now = run.situation(regressor._session, 1)
+    assert (now.version, len(now.samples.ids), len(now.y)) == (1, 60, 60)
+    assert run.situation(regressor._session, 1).y.shape == (90, 2)
 
 
 def test_the_score_is_that_of_scikit_learn(
@@ -199,6 +227,18 @@ def test_an_update_carries_the_head(
         assert other.rollback() == 0
 
 
+def test_forgetting_takes_an_update_of_ones_own(
+    regressor: Regressor, place: tuple[Frames, np.ndarray], tmp_path: Path
+) -> None:
+    """A head that was saved here and applied again goes with the samples that it was trained on."""
+    x, y = place
+    ids = regressor.observe(x[:60], y[:60])
+    assert regressor.adapt(on_insufficient="apply").applied
+    regressor.save_update(tmp_path / "own.accu")
+    assert regressor.apply_update(tmp_path / "own.accu") == 2
+    assert regressor.forget(ids[:1]).versions == 2
+
+
 def test_a_bundle_is_opened_by_the_class_of_its_task(bundle: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     """The message names the other one, and no store is made."""
     with pytest.raises(InputError, match=r"expected a bundle for classification.*Regressor\.open"):
@@ -230,6 +270,17 @@ def test_labels_that_are_no_numbers_are_refused(
     assert regressor.samples == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [({"timeout": float("nan")}, "timeout in seconds .*, found nan"), ({"threads": 2.5}, "threads .*, found 2.5")],
+)
+def test_options_that_are_none(bundle: Path, tmp_path: Path, options: dict[str, Any], found: str) -> None:
+    """Threads and seconds that are no such numbers are refused before a store is made."""
+    with pytest.raises(InputError, match=found):
+        Regressor.open(bundle, tmp_path / "new.db", **options)
+    assert not (tmp_path / "new.db").exists()
+
+
 def test_what_is_missing_is_said(regressor: Regressor, place: tuple[Frames, np.ndarray]) -> None:
     """Too few samples, unknown ids, a score without labels."""
     x, y = place
@@ -238,6 +289,11 @@ def test_what_is_missing_is_said(regressor: Regressor, place: tuple[Frames, np.n
         regressor.adapt()
     with pytest.raises(InputError, match="found 99"):
         regressor.label([99], y[:1])
+    with pytest.raises(LabelError, match=f"one label for each sample, found .* for id {ids[0]}"):
+        regressor.label([ids[0], ids[1], ids[0]], [y[0], y[1], y[1]])
+    with pytest.raises(LabelError, match=r"and None for id"):
+        regressor.label([ids[0], ids[0]], [y[0], None])
+    regressor.label([ids[0], ids[0]], [y[0], y[0]])
     with pytest.raises(InputError, match="for ids of labelled samples"):
         regressor.adapt(sample_weight={99: 2.0})
     with pytest.raises(InputError, match="all with values"):

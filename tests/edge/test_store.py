@@ -14,7 +14,7 @@ from acclimate.errors import (
     StoreError,
 )
 
-from .stores import WIDTH, Opener, content, fill
+from .stores import WIDTH, Opener, content, fill, sample
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -99,6 +99,44 @@ def test_a_duplicate_rolls_the_whole_call_back(opened: Opener, path: Path) -> No
     with pytest.raises(DuplicateSampleError, match=r"found sample 3 again\. Nothing was stored\. Leave it out"):
         store.add(codes[:4], [None] * 4, [*new, known], [None] * 4, [None] * 4)
     assert content(path) == before
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whether_samples_are_stored(opened: Opener, seed: int) -> None:
+    """The answer is that of the set of all ids, for ids in any order, twice, in long runs and scattered."""
+    rng = np.random.default_rng(seed)
+    store = opened()
+    for i in range(4):
+        fill(store, 500, i)
+    if seed % 3:
+        store.erase(rng.choice(2000, (0, 3, 900)[seed % 3], replace=False) + 1)
+    stored = set(store.ids().tolist())
+    for _ in range(30):
+        n = int(rng.integers(0, 1500))
+        pool = np.array(sorted(stored)) if rng.random() < 0.7 else np.arange(1, 2003)
+        ids = rng.choice(pool, n) if rng.random() < 0.5 else pool[: n + 1 : int(rng.integers(1, 4))]
+        asked = rng.permutation(ids)
+        assert store.holds(asked) == (set(asked.tolist()) <= stored)
+    assert store.holds([])
+    assert store.holds(list(stored))
+    assert not store.holds([*stored, 0])
+    assert not store.holds([-1])
+
+
+def test_whether_samples_are_stored_is_asked_once(opened: Opener) -> None:
+    """However many there are, a run of ids is one question, and no row of the table is handed over."""
+    store = opened()
+    fill(store, 3000)
+    sample(store, np.zeros(WIDTH, np.uint8), 9)
+    asked: list[str] = []
+    store._db.raw.set_trace_callback(asked.append)
+    store._db.raw.row_factory = lambda cursor, row: asked.append(str(row)) or row  # type: ignore[func-returns-value]
+    assert store.holds(store_ids := np.arange(1, 3002))
+    assert [line for line in asked if line not in ("BEGIN", "ROLLBACK", "BEGIN ", "ROLLBACK ")][1:] == ["(3001,)"]
+    assert len(asked) == 4
+    asked.clear()
+    assert store.holds(store_ids[::2])
+    assert len(asked) == 2 + 2 * 4
 
 
 def test_new_inputs_are_told_from_stored_ones(opened: Opener) -> None:

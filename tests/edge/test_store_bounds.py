@@ -1,10 +1,12 @@
 """A store of bounded size: the file keeps to it, classes share it, and what gives way is erased."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from acclimate.edge.store import bounds
 from acclimate.edge.store.schema import page_size
 from acclimate.edge.store.store import MIN_BYTES, Store
 from acclimate.errors import InputError
@@ -126,6 +128,39 @@ def test_lowering_the_bound_shrinks_the_file(tmp_path: Path) -> None:
         assert store.count()[0] == n + 1_000
 
 
+def test_a_bound_given_on_opening_stays_until_another_is(tmp_path: Path) -> None:
+    """None leaves the bound that the store has, a number changes it, and infinity lifts it for good."""
+    path = tmp_path / "device.db"
+    for given, bound in (
+        (None, None),
+        (2 * MIN_BYTES, 2 * MIN_BYTES),
+        (None, 2 * MIN_BYTES),
+        (MIN_BYTES, MIN_BYTES),
+        (None, MIN_BYTES),
+        (math.inf, None),
+        (None, None),
+    ):
+        with Store(path, "f" * 64, 256, CLASSES, max_bytes=given) as store:
+            assert store.max_bytes == bound
+            before = store._db.number("PRAGMA data_version"), store.stamp()
+            assert (store._db.number("PRAGMA data_version"), store.stamp()) == before
+
+
+def test_heads_that_were_saved_count(tmp_path: Path) -> None:
+    """What is remembered of them takes room that samples then lack: the file keeps to its bound all the same."""
+    path = tmp_path / "device.db"
+    with Store(path, "f" * 64, 256, CLASSES, max_bytes=MIN_BYTES) as store:
+        stream(store, 256, 1_000)
+        free = bounds.used(store._db, 256)
+        store.add_version("{}", b"", samples=np.arange(1, 10_001, 2))
+        one = bounds.used(store._db, 256) - free
+        for i in range(4):
+            store.remember_saved(bytes([i]) * 32, store.current)
+        assert bounds.used(store._db, 256) - free - one == 4 * (5_000 * 16 + 100)
+        stream(store, 256, 4_000, first=1_000)
+    assert path.stat().st_size <= 1.1 * MIN_BYTES
+
+
 def test_forgetting_makes_room(tmp_path: Path) -> None:
     """Slots of erased samples are filled again before anything is evicted."""
     with Store(tmp_path / "device.db", "f" * 64, 256, CLASSES, max_bytes=MIN_BYTES) as store:
@@ -152,8 +187,8 @@ def test_staging_keeps_to_the_bound(tmp_path: Path) -> None:
     assert path.stat().st_size <= 1.1 * MIN_BYTES
 
 
-@pytest.mark.parametrize("wrong", [0, -1, MIN_BYTES - 1, True])
-def test_a_bound_that_leaves_no_room_is_refused(tmp_path: Path, wrong: int) -> None:
+@pytest.mark.parametrize("wrong", [0, -1, MIN_BYTES - 1, True, float(MIN_BYTES), -math.inf, math.nan])
+def test_a_bound_that_leaves_no_room_is_refused(tmp_path: Path, wrong: float) -> None:
     """Less than a megabyte is refused, and an existing bound stays."""
     with (
         Store(tmp_path / "device.db", "f" * 64, 256, CLASSES) as store,

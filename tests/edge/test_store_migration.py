@@ -1,4 +1,4 @@
-"""A store of schema version 1, as the first release wrote it, opens with all that is in it."""
+"""Stores of schema versions 1 and 2, as earlier releases wrote them, open with all that is in them."""
 
 import sqlite3
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from acclimate.edge.store.class_table import row_seal
 from acclimate.edge.store.store import Store
 from acclimate.errors import StoreError, StoreMismatchError
 
@@ -82,7 +83,9 @@ def test_everything_of_an_old_store_is_there(old: Path) -> None:
             assert store.shipped_classes().tolist() == [0, 1]
             assert [(v.id, v.head, v.intact) for v in store.versions()] == [(1, b"\x01", True), (2, b"\x02", True)]
             assert (store.current, store.conformed, store.max_bytes, store.newest_update) == (2, "here", None, 0)
-            assert (store.erase_pending, store.refit_pending) == (False, False)
+            assert (store.erase_pending, store.refit_pending, store.trail()) == (False, False, [1, 2])
+            assert store.saved(b"some head") is None
+    seals_hold(old)
     with Store(old, "f" * 64, WIDTH, CLASSES) as store:
         assert store.add(255 - latents()[:1], [2], [b"new"], [None], [None]).tolist() == [13]
         store.remove_class(2, forget=False)
@@ -115,5 +118,81 @@ def test_another_bundle_does_not_migrate_it(old: Path, variant: str, classes: tu
 def test_an_old_store_cannot_be_read_only(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be written, an old store says what to do."""
     monkeypatch.setattr("acclimate.edge.store.connection.is_read_only", lambda path: True)
-    with pytest.raises(StoreError, match=r"expected a store of schema version 2, found 1\. Open it once where"):
+    with pytest.raises(StoreError, match=r"expected a store of schema version 3, found 1\. Open it once where"):
         Store(old, "f" * 64, WIDTH, CLASSES)
+
+
+# What schema version 2 had where version 3 has something else, and the state of a store after every change of a class.
+SECOND = """
+PRAGMA page_size = 4096;
+PRAGMA journal_mode = WAL;
+CREATE TABLE settings (name TEXT PRIMARY KEY, value ANY) STRICT, WITHOUT ROWID;
+CREATE TABLE latents (slot INTEGER PRIMARY KEY, codes BLOB NOT NULL) STRICT;
+CREATE TABLE free (slot INTEGER PRIMARY KEY) STRICT;
+CREATE TABLE staged (digest BLOB PRIMARY KEY, slot INTEGER NOT NULL, time REAL NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE seen (class INTEGER PRIMARY KEY, count REAL NOT NULL) STRICT;
+CREATE TABLE samples (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    slot INTEGER NOT NULL,
+    class INTEGER,
+    key TEXT,
+    tag TEXT,
+    time REAL NOT NULL,
+    digest BLOB NOT NULL UNIQUE,
+    target BLOB
+) STRICT;
+CREATE TABLE classes (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT UNIQUE,
+    shipped TEXT,
+    state TEXT NOT NULL CHECK (state IN ('active', 'frozen', 'removed')),
+    merged_into INTEGER
+) STRICT;
+CREATE TABLE versions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    time REAL NOT NULL,
+    report TEXT NOT NULL,
+    head BLOB NOT NULL,
+    samples BLOB,
+    seal BLOB
+) STRICT;
+PRAGMA application_id = 1094929485;
+PRAGMA user_version = 2;
+INSERT INTO settings VALUES ('variant', printf('%.64c', 'f')), ('width', 48), ('current', 2), ('conformed', 'here'),
+    ('salt', zeroblob(32)), ('erasures', 1), ('scrubbed', 1), ('compact', 0), ('refit', 0), ('newest_update', 7),
+    ('max_bytes', 0), ('draws', 0);
+INSERT INTO classes VALUES (0, 'Rinde', 'bark', 'frozen', NULL), (1, 'moss', 'moss', 'active', NULL),
+    (2, NULL, NULL, 'removed', 1), (3, 'crack "wide"', NULL, 'active', NULL);
+INSERT INTO versions (time, report, head) VALUES (5.0, '{}', x'01'), (6.0, '{}', x'02'), (7.0, '{}', x'03');
+"""
+
+
+def seals_hold(path: Path) -> None:
+    """Check the seal of every class, past the store."""
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT id, name, shipped, state, merged_into, seal FROM classes").fetchall()
+    connection.close()
+    assert rows
+    assert [row_seal(*row) for *row, _ in rows] == [sealed for *_, sealed in rows]
+
+
+@pytest.mark.parametrize(
+    ("current", "refit", "trail"), [(2, 0, [1, 2]), (0, 0, []), (0, 1, [1, 2, 3]), (3, 0, [1, 2, 3])]
+)
+def test_a_store_of_the_second_schema(tmp_path: Path, current: int, refit: int, trail: list[int]) -> None:
+    """Classes keep name, state and fate, and are sealed; versions after the one in use were gone back from."""
+    path = tmp_path / "device.db"
+    connection = sqlite3.connect(path)
+    connection.executescript(SECOND)
+    connection.execute("UPDATE settings SET value = ? WHERE name = 'current'", (current,))
+    connection.execute("UPDATE settings SET value = ? WHERE name = 'refit'", (refit,))
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        with Store(path, "f" * 64, WIDTH, CLASSES) as store:
+            assert store.classes() == {0: "Rinde", 1: "moss", 3: 'crack "wide"'}
+            assert (store.present(), store.frozen_classes()) == ({0: 0, 1: 1, 2: 1, 3: 3}, frozenset({0}))
+            assert store.shipped_classes().tolist() == [0, 1]
+            assert (store.current, store.refit_pending, store.newest_update) == (current, bool(refit), 7)
+            assert store.trail() == trail
+    seals_hold(path)

@@ -48,7 +48,7 @@ def test_a_newer_schema_is_refused(opened: Opener, path: Path) -> None:
     connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION + 1}")
     connection.close()
     before = content(path)
-    with pytest.raises(StoreVersionError, match=r"a store of schema version 2 or older, found 3\. Update Acclimate"):
+    with pytest.raises(StoreVersionError, match=r"a store of schema version 3 or older, found 4\. Update Acclimate"):
         opened()
     assert content(path) == before
 

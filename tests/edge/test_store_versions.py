@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from acclimate.edge.store.saved import MAX_SAVED, Saved
 from acclimate.edge.store.versions import MAX_VERSIONS, pack_ids, trained_on
+from acclimate.errors import StoreCorruptError
 
 from .stores import Opener, fill
 
@@ -130,3 +132,86 @@ def test_a_clock_that_goes_backwards_changes_nothing(
     assert store.erase([1])
     store.close()
     assert opened().count()[0] == 19
+
+
+@pytest.mark.parametrize(
+    ("steps", "trail"),
+    [
+        ("", []),
+        ("+++", [1, 2, 3]),
+        ("+++1", [1]),
+        ("+++1+", [1, 4]),
+        ("+++0+", [4]),
+        ("+++13", [1, 3]),
+        ("+++132", [1, 2]),
+        ("+++3", [1, 2, 3]),
+        ("+++0", []),
+    ],
+)
+def test_what_was_gone_back_from_is_off_the_trail(opened: Opener, steps: str, trail: list[int]) -> None:
+    """It holds what was in use, oldest first, and a version that was rolled back from only if it was chosen again."""
+    store = opened()
+    for step in steps:
+        if step == "+":
+            store.add_version("{}", b"")
+        else:
+            store.current = int(step)
+    assert store.trail() == trail
+    store.close()
+    assert opened().trail() == trail
+    assert opened().current == (trail or [0])[-1]
+
+
+def test_what_is_erased_is_off_the_trail(opened: Opener) -> None:
+    """The versions before one that was erased stay on it, and a new one follows them."""
+    store = opened()
+    fill(store)
+    for ids in ([1], [2], [3], [1, 3]):
+        store.add_version("{}", b"", samples=np.array(ids))
+    store.current = 3
+    store.erase([3])
+    assert (store.current, store.refit_pending, store.trail()) == (0, True, [1, 2])
+    store.add_version("{}", b"", samples=np.array([5]))
+    assert store.trail() == [1, 2, 5]
+    for _ in range(MAX_VERSIONS):
+        store.add_version("{}", b"", samples=np.array([5]))
+    assert store.trail() == [version.id for version in store.versions()]
+
+
+@pytest.mark.parametrize("damaged", ["1 x", "-1", 7, b"1"])
+def test_a_damaged_trail_is_told(opened: Opener, damaged: object) -> None:
+    """It is not taken for another one."""
+    store = opened()
+    store._db.run("UPDATE settings SET value = ? WHERE name = 'trail'", (damaged,))
+    with pytest.raises(StoreCorruptError, match="its setting 'trail' is"):
+        store.trail()
+
+
+def test_a_saved_head_is_known_by_its_digest(opened: Opener) -> None:
+    """What it was trained on is known without its version, and that it was forgotten; the newest hundred are kept."""
+    store = opened()
+    fill(store)
+    store.add_version("{}", b"", samples=np.array([2, 3]))
+    store.add_version("{}", b"", samples=np.array([7]))
+    store.add_version("{}", b"")
+    for number in (1, 2, 3):
+        store.remember_saved(bytes([number]) * 32, number)
+    store.close()
+    store = opened()
+    known = [Saved(pack_ids(np.array([2, 3])), False), Saved(pack_ids(np.array([7])), False), Saved(None, False)]
+    assert [store.saved(bytes([number]) * 32) for number in (1, 2, 3, 4)] == [*known, None]
+    store.erase([3])
+    gone = Saved(None, True)
+    assert [store.saved(bytes([number]) * 32) for number in (1, 2, 3)] == [gone, known[1], gone]
+    # A version that another process has erased by the time.
+    store.remember_saved(b"late", 1)
+    assert store.saved(b"late") == gone
+    again = store.add_version("{}", b"", samples=known[1].samples)
+    store.remember_saved(bytes([1]) * 32, again)
+    assert store.saved(bytes([1]) * 32) == known[1]
+    store.erase([7])
+    assert store.versions() == []
+    for number in range(MAX_SAVED):
+        store.remember_saved(f"head {number}".encode(), 1)
+    assert store.saved(b"late") is None
+    assert store.saved(b"head 0") == gone

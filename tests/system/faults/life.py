@@ -94,7 +94,9 @@ class Life:
             case "save":
                 return {"kind": kind, "path": str(self.out / "head.accu")}
             case "apply":
-                return {"kind": kind, "path": str(self.out / "head.accu"), "update": self.saved}
+                # What is saved and applied in the same store is trained on the same samples.
+                own = sorted(self.state.versions.get(self.state.current, ()))
+                return {"kind": kind, "path": str(self.out / "head.accu"), "update": self.saved, "trained": own}
             case "merge" if len(extras) > 1:
                 return {"kind": kind, "names": extras[:2], "into": rng.choice([*extras, new, "moss"])}
             case "rename" if extras:

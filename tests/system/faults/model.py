@@ -3,7 +3,7 @@
 import copy
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ class State:
         versions: Ids of the samples that each version was trained on, by its number.
         current: Version in use.
         refit: Whether the version in use was forgotten and nothing was fitted since.
+        trail: Versions that were in use, oldest first, without those gone back from and those that are gone.
         newest_update: Number of the newest update applied.
         given: The last id ever given to a sample, a class and a version.
     """
@@ -37,6 +38,7 @@ class State:
     versions: dict[int, frozenset[int]] = field(default_factory=dict)
     current: int = 0
     refit: bool = False
+    trail: tuple[int, ...] = ()
     newest_update: int = 0
     given: tuple[int, int, int] = (0, 0, 0)
 
@@ -69,13 +71,18 @@ class State:
         self.given = (s, c, v + 1)
         self.versions[v + 1] = trained
         self.versions = dict(sorted(self.versions.items())[-MAX_VERSIONS:])
-        self.current, self.refit = v + 1, False
+        self._use(v + 1)
+
+    def _use(self, number: int) -> None:
+        self.current, self.refit = number, False
+        self.trail = tuple(n for n in self.trail if n < number and n in self.versions) + ((number,) if number else ())
 
     def _erase(self, ids: Iterable[int]) -> None:
         gone = set(ids)
         self.samples = {i: row for i, row in self.samples.items() if i not in gone}
         lost = {number for number, trained in self.versions.items() if trained & gone}
         self.versions = {number: trained for number, trained in self.versions.items() if number not in lost}
+        self.trail = tuple(number for number in self.trail if number not in lost)
         if self.current in lost:
             self.current, self.refit = 0, True
 
@@ -116,10 +123,12 @@ def finals(before: State, order: Order) -> list[State]:
 
 
 def _ready(state: State) -> list[State]:
-    """Return the states with a head in use again: fitted on what is left, or the newest that never saw what is gone."""
+    """Return the states with a head in use again: fitted on what is left, or the last that never saw what is gone."""
     if not state.refit:
         return [state]
-    return [_fitted(state), replace(copy.deepcopy(state), refit=False, current=max(state.versions, default=0))]
+    settled = copy.deepcopy(state)
+    settled._use(max(state.trail, default=0))
+    return [_fitted(state), settled]
 
 
 def differences(found: State, allowed: list[State]) -> str:
@@ -153,9 +162,9 @@ def after(before: State, order: Order) -> State:
         state._erase(chosen(before, order))
     elif kind == "rollback":
         # What was asked for is in use, whatever was still to be fitted.
-        state.current, state.refit = order["number"], False
+        state._use(order["number"])
     elif kind == "apply":
-        state._version(frozenset())
+        state._version(frozenset(order["trained"]))
         state.newest_update = order["update"]
     elif kind == "add":
         state._class(order["name"])
@@ -209,6 +218,7 @@ def read_state(path: Path) -> State:
         samples = connection.execute("SELECT id, class, key, tag FROM samples ORDER BY id").fetchall()
         classes = connection.execute("SELECT id, name, state, merged_into FROM classes ORDER BY id").fetchall()
         versions = connection.execute("SELECT id, samples FROM versions ORDER BY id").fetchall()
+        numbers = {number for number, _ in versions}
         settings = dict(connection.execute("SELECT name, value FROM settings").fetchall())
         given = dict(connection.execute("SELECT name, seq FROM sqlite_sequence").fetchall())
         slots = [
@@ -226,6 +236,7 @@ def read_state(path: Path) -> State:
         {number: _unpack(runs) for number, runs in versions},
         int(settings["current"]),
         bool(settings["refit"]),
+        tuple(number for number in map(int, settings["trail"].split()) if number in numbers),
         int(settings["newest_update"]),
         (given.get("samples", 0), given.get("classes", 0), given.get("versions", 0)),
     )
