@@ -18,6 +18,9 @@ NAMES = (
     "latents",
     "growth",
     "stream",
+    "training_step",
+    "quantization",
+    "zoo",
 )
 
 folder = Path("build/bench")

@@ -31,5 +31,5 @@ def bundle() -> Path:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     print(f"making {path} ...", file=sys.stderr)
-    convert(pretrained(), images(64), out=path, head=None, mean=127 / 255, std=128 / 255)
+    convert(pretrained(), images(64), out=path, head=None, quantize=True, mean=127 / 255, std=128 / 255)
     return path

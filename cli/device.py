@@ -148,7 +148,9 @@ def observe(
     skip: Annotated[bool, typer.Option("--skip-duplicates", help="Skip frames that are stored already.")] = False,
     max_bytes: Annotated[
         int | None,
-        typer.Option("--max-bytes", min=1, help="Bound on the store, kept from then on: samples give way at random."),
+        typer.Option(
+            "--max-bytes", min=0, help="Bound on the store, kept from then on: samples give way at random. 0 lifts it."
+        ),
     ] = None,
     trust: Trust = None,
     runtime: RuntimeName = "auto",

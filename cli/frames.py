@@ -39,6 +39,11 @@ def read_frames(path: Path, channels: int | None = None) -> tuple[NDArray[np.gen
         frames, labels = _arrays(path)
         return frames, labels, [f"{path.name}[{i}]" for i in range(len(frames))]
     if path.is_file():
+        if path.suffix.lower() not in IMAGES:
+            raise InputError(
+                f"expected .npy, .npz or an image ({', '.join(IMAGES)}), found {path.name}. Write frames with "
+                f"numpy.save."
+            )
         return _images([path], channels), None, [path.name]
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if folders:

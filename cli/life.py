@@ -45,6 +45,7 @@ def label(
     """Label or relabel stored samples; a name that is new adds a class."""
     from ..edge import Learner
 
+    ids = list(dict.fromkeys(ids))
     with stored_device(bundle, store, runtime, trust) as device:
         if isinstance(device, Learner):
             before = tuple(device.classes)

@@ -1,5 +1,6 @@
 """Options that the commands of the device side share, and how they open a learner."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,7 +43,9 @@ Threads = Annotated[int | None, typer.Option("--threads", min=1, help="Threads o
 def task_of(bundle: Path) -> "Task":
     """Return the task of a bundle, which says what opens it."""
     from ..bundle import Bundle
+    from ..edge.checks import check_path
 
+    check_path(bundle, "the bundle")
     with Bundle(bundle) as opened:
         return opened.manifest.task
 
@@ -76,7 +79,7 @@ def open_regressor(
         store,
         runtime=runtime,  # type: ignore[arg-type]  # checked by its option
         threads=threads,
-        max_bytes=max_bytes,
+        max_bytes=math.inf if max_bytes == 0 else max_bytes,
         trusted_keys=trusted or None,
     )
 
@@ -99,7 +102,7 @@ def open_learner(
         runtime=runtime,  # type: ignore[arg-type]  # checked by its option
         threads=threads,
         new_classes=new_classes,  # type: ignore[arg-type]
-        max_bytes=max_bytes,
+        max_bytes=math.inf if max_bytes == 0 else max_bytes,
         trusted_keys=trusted or None,
     )
 

@@ -1,15 +1,20 @@
-"""The converters: a trained torch model becomes one bundle that a device can open and adapt."""
+"""The converters: a torch or Keras model, or an ONNX file, becomes one bundle that a device can open and adapt."""
+
+import sys
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from ..extras import require
+from .conversion_report import ConversionReport, VariantReport
+from .keras_source.convert import convert_keras
+from .parity import Closeness, Parity, compare
 
-for _module in ("torch", "onnx", "onnxscript", "onnxruntime"):
-    require(_module, extra="convert", needed_by="acclimate.converters")
-
-# The guard has to come first, so that a missing package is named together with the extra that installs it.
-from .conversion_report import ConversionReport, VariantReport  # noqa: E402
-from .convert import convert  # noqa: E402
-from .parity import Closeness, Parity, compare  # noqa: E402
-from .split import Split, split  # noqa: E402
+# Keras models are converted without torch, and TensorFlow and torch never share a process.
+if TYPE_CHECKING or (find_spec("torch") is not None and "tensorflow" not in sys.modules):
+    for _module in ("onnx", "onnxscript", "onnxruntime"):
+        require(_module, extra="convert", needed_by="acclimate.converters")
+    from .convert import convert
+    from .splitting.split import Split, split
 
 __all__ = [
     "Closeness",
@@ -19,5 +24,14 @@ __all__ = [
     "VariantReport",
     "compare",
     "convert",
+    "convert_keras",
     "split",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Say what is missing for torch models where one of their names is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    require("torch", extra="convert", needed_by="acclimate.converters")
+    raise ImportError(f"{name} needs torch, which cannot share a process with TensorFlow: run it in one without.")

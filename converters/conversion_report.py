@@ -1,11 +1,39 @@
 """What a conversion tells of itself."""
 
+import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..manifest import Runtime, Tap
 from .parity import Parity
+from .quantization.fresh_head import HeadAccuracy
+from .quantization.sensitivity import LayerCost
+from .tail_report import TailReport
+
+Kind = Literal["int8", "weights", "float"]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One kind of one runtime's backbone.
+
+    Args:
+        kind: ``"int8"`` for weights and activations, ``"weights"`` for weights in 8 bits alone, ``"float"``.
+        size: Size of the file in bytes.
+        seconds: Median of the seconds for one sample with one thread, all kinds in turn; None where not measured.
+        parity: Its latents against the original's.
+        head: What a head that is fitted on its latents loses against one on float latents; None without labels.
+        own: Share of the same samples that the model's own last layer classifies right; None where it is not kept.
+    """
+
+    kind: Kind
+    size: int
+    seconds: float | None
+    parity: Parity
+    head: HeadAccuracy | None
+    own: float | None = None
 
 
 @dataclass(frozen=True)
@@ -22,6 +50,10 @@ class VariantReport:
         source_accuracy: Share of the source samples that the shipped head classifies right, for
             regression the mean R^2; None without either.
         seconds: Wall time that it took.
+        kind: Which kind was kept: one of those in `measured`.
+        reason: Why, in words.
+        layers: What the layers cost in 8 bits where that was measured, and which of them stayed in float.
+        measured: Every kind that was tried, the kept one among them.
     """
 
     runtime: Runtime
@@ -32,6 +64,15 @@ class VariantReport:
     parity: Parity
     source_accuracy: float | None
     seconds: float
+    kind: Kind = "float"
+    reason: str = ""
+    layers: tuple[LayerCost, ...] = ()
+    measured: tuple[Measured, ...] = ()
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """Names of the layers of an 8-bit backbone that stayed in float."""
+        return tuple(layer.name for layer in self.layers if layer.kept) if self.kind == "int8" else ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +86,8 @@ class ConversionReport:
         taps: What the latent consists of.
         variants: One per runtime.
         seconds: Wall time of the whole.
+        tools: Names and versions of what it was made with.
+        tail: The trainable tail; None without one.
     """
 
     path: Path
@@ -53,6 +96,8 @@ class ConversionReport:
     taps: tuple[Tap, ...]
     variants: tuple[VariantReport, ...]
     seconds: float
+    tools: tuple[tuple[str, str], ...] = ()
+    tail: TailReport | None = None
 
     @property
     def width(self) -> int:
@@ -61,4 +106,23 @@ class ConversionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
-        return {**asdict(self), "path": str(self.path), "width": self.width}
+        plain: dict[str, Any] = {**asdict(self), "path": str(self.path), "width": self.width}
+        for variant in plain["variants"]:
+            for layer in variant["layers"]:
+                # A cost that was not measured: JSON has no NaN.
+                layer["lost"] = None if math.isnan(layer["lost"]) else layer["lost"]
+        return plain
+
+    def save_html(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
+        """Write the report as one HTML page that refers to nothing outside of itself.
+
+        Args:
+            path: Where to write.
+            overwrite: Replace a file that is there.
+
+        Raises:
+            OutputExistsError: If the file is there and `overwrite` is false.
+        """
+        from .conversion_page import write_page
+
+        write_page(Path(path), self, overwrite=overwrite)

@@ -2,8 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -12,32 +10,28 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from .._version import __version__
-from ..bundle import Conformance, LinearLayer
-from ..bundle_writer import VariantContent, write_bundle
-from ..errors import InputError, OutputExistsError
-from ..extras import require
-from ..latent import LatentCode
 from ..manifest import RUNTIMES, Runtime, Task
 from .classes import Labels
-from .conversion_report import ConversionReport, VariantReport
-from .parity import QUANTIZED_COSINE
-from .raw_input import check_samples, describe_input, synthetic_samples
+from .conversion_report import ConversionReport
+from .finish import Finish, Steps, check_arguments
+from .onnx_source.file import OnnxFile
+from .onnx_source.split import split_onnx
+from .original import Original, run_module
+from .parity import MOST_LOST, QUANTIZED_COSINE
+from .quantization.calibration import Calibration, check_structure
+from .raw_input import describe_input, synthetic_samples
 from .source import HeadChoice
-from .split import Split, Taps, split
-from .tasks import Outputs, Shipment, name_outputs
-from .variant import BackboneFile, FloatConvolutions, Original, Progress, embed, make_variant, open_backbone, run_module
+from .splitting.split import Taps, split
+from .tail_plan import Train, check_tail_arguments, plan_tail
+from .tasks import name_outputs
+from .variant import FloatConvolutions, Progress, Quantize, Wish, check_wish
 
-# Kernels of other processors round differently: on EfficientNet-Lite0 they moved 8-bit latents by up to .023.
-QUANTIZED_TOLERANCE, FLOAT_TOLERANCE = 0.05, 1e-3
 _CALIBRATED_ON = 256
-# Steps of progress for each half of a variant: its conversion, and embedding the source with it.
-_HALF = 10
-_TOOLS = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
+_TFLITE = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
 
 
 def convert(
-    model: nn.Module,
+    model: nn.Module | OnnxFile,
     calibration: NDArray[Any],
     *,
     out: str | os.PathLike[str],
@@ -47,10 +41,16 @@ def convert(
     source: tuple[NDArray[Any], Labels] | None = None,
     head: HeadChoice | None = "keep",
     taps: Taps = "all",
+    last: int | None = None,
+    cut: str | None = None,
+    train: Train = "all",
     runtimes: Sequence[Runtime] = RUNTIMES,
-    quantize: bool = True,
+    quantize: Quantize = "auto",
+    calibrate: Calibration = "minmax",
     float_convolutions: FloatConvolutions = "auto",
     least_cosine: float = QUANTIZED_COSINE,
+    most_lost: float = MOST_LOST,
+    every_layer: bool = False,
     resize: tuple[int, int] | None = None,
     mean: ArrayLike = 0.0,
     std: ArrayLike = 1.0,
@@ -79,10 +79,22 @@ def convert(
         head: ``"keep"`` ships the model's own last layer, ``"fit"`` one fitted on all taps of `source`; None ships
             none, and the device defines its classes.
         taps: ``"all"``, ``"last"`` or names of modules (`split`).
+        last: Give the bundle a tail of so many blocks besides the head, which a device can train; ONNX only.
+        cut: The same, by the name of the module whose output the tail takes (`list_cuts`).
+        train: Which parameters of the tail train beside its head: ``"all"``, or names and patterns such as
+            ``"layer4.1.*"``.
         runtimes: ``"onnx"``, ``"tflite"`` or both.
-        quantize: Whether weights and activations become 8-bit integers.
-        float_convolutions: How many of the first convolutions stay in float (`make_variant`).
+        quantize: ``"auto"`` keeps 8-bit weights and activations, unless they lose more than the bounds below allow, or
+            are slower than float on this processor by more than a tenth: then 8-bit weights with float activations, or
+            float. True insists on 8 bits, ``"weights"`` on 8-bit weights, False on float.
+        calibrate: How the ranges of activations are found in `calibration`: ``"minmax"`` takes all that was seen,
+            ``"percentile"`` leaves out the rarest, ``"entropy"`` what costs the least information.
+        float_convolutions: What stays in float: ``"auto"`` for the layers that lose the most, the fewest that the
+            bounds need; ``"ladder"`` for the first 0, 3 or 6 convolutions; a number for so many of the first.
         least_cosine: Least mean of the centred cosine between the quantized latents and the original's.
+        most_lost: Percentage points of accuracy that a fresh head on quantized latents may lose against one on float
+            latents, cross-validated on `source` (classification).
+        every_layer: Measure what each layer costs even where all can be in 8 bits, for the report.
         resize: Height and width that the model takes, if frames have another size.
         mean: Mean of the model's normalisation: per channel, with pixel values in 0 to 1, for frames.
         std: Its standard deviation.
@@ -105,165 +117,53 @@ def convert(
         OutputExistsError: If `out` is there and `overwrite` is false.
     """
     start = perf_counter()
-    path = Path(out)
-    _check_arguments(path, runtimes, head, source, overwrite)
-    steps = _Steps(progress, 2 + len(runtimes) * (2 * _HALF + 1))
-    raw = describe_input(calibration, model, resize=resize, mean=mean, std=std, axes=axes)
-    samples = calibration[np.linspace(0, len(calibration) - 1, min(len(calibration), _CALIBRATED_ON)).astype(int)]
-    with torch.no_grad():
-        parts = split(model, raw.preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4]))), taps)
-    module = nn.Sequential()
-    module.add_module("preprocess", raw.preprocess)
-    module.add_module("backbone", parts.backbone)
-    original = Original(module.eval(), raw.spec, parts.taps, samples, run_module(module, samples))
+    path = check_arguments(out, runtimes, head, source, overwrite, _TFLITE)
+    check_tail_arguments(last, cut, task, runtimes, train)
+    wish = Wish(quantize, calibrate, float_convolutions, least_cosine, most_lost, every_layer)
+    check_wish(wish)
+    steps = Steps(progress, runtimes)
+    where, plan = cut if cut is not None else last, None
+    if isinstance(model, OnnxFile):
+        given = split_onnx(
+            model,
+            calibration,
+            keeps_head=head == "keep",
+            runtimes=runtimes,
+            deeper=where is not None,
+            taps=taps,
+            resize=resize,
+            mean=mean,
+            std=std,
+            axes=axes,
+        )
+        raw, parts, original = given.raw, given.split, given.original
+    else:
+        raw = describe_input(calibration, model, resize=resize, mean=mean, std=std, axes=axes)
+        check_structure(calibration)
+        samples = calibration[np.linspace(0, len(calibration) - 1, min(len(calibration), _CALIBRATED_ON)).astype(int)]
+        with torch.no_grad():
+            parts = split(model, raw.preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4]))), taps)
+        module = nn.Sequential()
+        module.add_module("preprocess", raw.preprocess)
+        module.add_module("backbone", parts.backbone)
+        if where is not None:
+            plan = plan_tail(model, parts, raw.preprocess, samples, cut=where, taps=taps, train=train)
+        mapped = None if plan is None else plan.mapped
+        original = Original(module.eval(), raw.spec, parts.taps, samples, run_module(module, samples), mapped)
     kept = len(parts.bias) if head == "keep" else None
-    outputs = name_outputs(task, classes, targets, None if source is None else source[1], kept)
-    labelled = None
-    if source is not None:
-        x = check_samples(source[0], raw.spec, "source")
-        labelled = (x, outputs.labels(source[1], len(x)))
-    steps.done()
-    contents: list[VariantContent] = []
-    reports: list[VariantReport] = []
-    for runtime in runtimes:
-        began = perf_counter()
-        # What the first runtime settled on holds for the second: both quantize by the same scheme.
-        settled = reports[0].float_convolutions if reports else float_convolutions
-        after = steps.count + _HALF
-        file = make_variant(
-            runtime,
-            original,
-            quantize=quantize,
-            float_convolutions=settled,
-            least_cosine=least_cosine,
-            progress=steps.part(_HALF),
-        )
-        steps.reach(after)
-        content, score = _content(file, original, parts, head, outputs, labelled, synthetic_samples(raw), steps)
-        steps.done()
-        contents.append(content)
-        reports.append(
-            VariantReport(
-                runtime,
-                file.quantized,
-                len(file.content),
-                file.float_convolutions,
-                file.float_parity,
-                file.parity,
-                score,
-                perf_counter() - began,
-            )
-        )
-    write_bundle(
-        path,
-        task=task,
-        classes=outputs.names,
-        input=raw.spec,
-        cut=parts.cut,
-        taps=parts.taps,
-        variants=contents,
-        provenance={**_tools(), **(provenance or {})},
+    finish = Finish(
+        path=path,
+        original=original,
+        probes=synthetic_samples(raw),
+        parts=parts,
+        outputs=name_outputs(task, classes, targets, None if source is None else source[1], kept),
+        head=head,
+        source=source,
+        runtimes=runtimes,
+        wish=wish,
+        plan=plan,
+        provenance=provenance,
         licence=licence,
         overwrite=overwrite,
     )
-    steps.done()
-    return ConversionReport(
-        path, path.stat().st_size, outputs.names, parts.taps, tuple(reports), perf_counter() - start
-    )
-
-
-class _Steps:
-    """Counts steps for the callback."""
-
-    def __init__(self, progress: Progress | None, total: int) -> None:
-        self._progress, self._total, self.count = progress, total, 0
-        self.reach(0)
-
-    def done(self, steps: int = 1) -> None:
-        self.reach(self.count + steps)
-
-    def part(self, steps: int) -> Progress:
-        before = self.count
-        return lambda done, total: self.reach(before + steps * done // total)
-
-    def reach(self, count: int) -> None:
-        self.count = count
-        if self._progress is not None:
-            self._progress(self.count, self._total)
-
-
-def _check_arguments(
-    path: Path,
-    runtimes: Sequence[Runtime],
-    head: HeadChoice | None,
-    source: tuple[NDArray[Any], Labels] | None,
-    overwrite: bool,
-) -> None:
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"expected no file at {path}, found one. Choose another name or allow overwriting.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"expected a folder to write {path.name} into, found none at {path.parent}. Make it first.")
-    if (
-        isinstance(runtimes, str)
-        or not runtimes
-        or set(runtimes) - set(RUNTIMES)
-        or len(set(runtimes)) != len(runtimes)
-    ):
-        raise InputError(f"expected runtimes out of {RUNTIMES}, each once, found {runtimes!r}.")
-    if head not in ("keep", "fit", None):
-        raise InputError(f"expected head 'keep', 'fit' or None, found {head!r}.")
-    if head == "fit" and source is None:
-        raise InputError("expected labelled source samples to fit a head on, found none. Pass source=(x, y).")
-    if "tflite" in runtimes:
-        for module in ("litert_torch", "ai_edge_quantizer", "ai_edge_litert"):
-            require(module, extra="convert-tflite", needed_by="converting for TFLite")
-
-
-def _content(
-    file: BackboneFile,
-    original: Original,
-    parts: Split,
-    head: HeadChoice | None,
-    outputs: Outputs,
-    source: tuple[NDArray[np.generic], NDArray[Any]] | None,
-    probes: NDArray[np.generic],
-    steps: "_Steps",
-) -> tuple[VariantContent, float | None]:
-    embedder = open_backbone(file.content, file.runtime, original)
-    latents = embed(embedder, original.samples)
-    kept = LinearLayer(parts.padded_weight(), parts.bias) if head == "keep" else None
-    shipment, saturated = Shipment(kept), 0.0
-    if source is None:
-        steps.done(_HALF)
-        code = LatentCode.fit(latents)
-    else:
-        embedded = []
-        for part in np.array_split(source[0], _HALF):
-            embedded.append(embed(embedder, part))
-            steps.done()
-        whole = np.concatenate(embedded)
-        code = LatentCode.fit(np.concatenate([latents, whole]))
-        shipment, saturated = outputs.ship(whole, source[1], code, kept, fit=head == "fit"), code.saturation(whole)
-    content = VariantContent(
-        runtime=file.runtime,
-        quantized=file.quantized,
-        backbone=file.content,
-        code=code,
-        conformance=Conformance(probes, embed(embedder, probes)),
-        tolerance=QUANTIZED_TOLERANCE if file.quantized else FLOAT_TOLERANCE,
-        saturated=saturated,
-        head=shipment.head,
-        source=shipment.source,
-        novelty=shipment.novelty,
-    )
-    return content, shipment.score
-
-
-def _tools() -> dict[str, str]:
-    found = {"acclimate": __version__}
-    for name in _TOOLS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return finish.write(steps, start)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConversionError
+from .graph_names import INPUT, MAP, OUTPUT, PREPROCESS
 from .quiet import quiet
 
-INPUT, OUTPUT = "input", "latent"
-PREPROCESS = "preprocess"
 _BATCH = "n"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -23,21 +22,28 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
     current one does not, and is tried next.
 
     Args:
-        module: From raw input to latent. If its part that prepares the input is the submodule ``"preprocess"``, the
-            quantizer finds it by that name.
+        module: From raw input to latent, or to latent and map. If its part that prepares the input is the submodule
+            ``"preprocess"``, the quantizer finds it by that name.
         example: ``(n, ...)`` raw input, at least two samples; the batch axis stays free.
 
     Returns:
-        The ONNX file: input ``"input"``, output ``"latent"``, weights inside, no traces of the machine it was made on.
+        The ONNX file: input ``"input"``, output ``"latent"`` and, where there is one, ``"map"``, weights inside, no
+        traces of the machine it was made on.
 
     Raises:
         ConversionError: If neither exporter can export it.
     """
+    # An ONNX source is a backbone already (`onnx_split`).
+    content = getattr(module, "content", None)
+    if isinstance(content, bytes):
+        return content
     failures: list[str] = []
+    with torch.no_grad():
+        outputs = [OUTPUT, MAP] if isinstance(module(example), tuple) else [OUTPUT]
     for export in (_export_current, _export_traced):
         try:
             with quiet(), torch.no_grad():
-                model = export(module, example)
+                model = export(module, example, outputs)
             return bytes(_finish(model, example).SerializeToString())
         # Exporters raise anything.
         except Exception as error:
@@ -50,13 +56,13 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
     )
 
 
-def _export_current(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+def _export_current(module: nn.Module, example: Tensor, outputs: list[str]) -> onnx.ModelProto:
     program = torch.onnx.export(
         module,
         (example,),
         dynamo=True,
         input_names=[INPUT],
-        output_names=[OUTPUT],
+        output_names=outputs,
         dynamic_shapes=({0: torch.export.Dim(_BATCH, min=1, max=65_536)},),
         verbose=False,
     )
@@ -64,7 +70,7 @@ def _export_current(module: nn.Module, example: Tensor) -> onnx.ModelProto:
     return program.model_proto
 
 
-def _export_traced(module: nn.Module, example: Tensor) -> onnx.ModelProto:
+def _export_traced(module: nn.Module, example: Tensor, outputs: list[str]) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "float.onnx"
         torch.onnx.export(
@@ -73,8 +79,8 @@ def _export_traced(module: nn.Module, example: Tensor) -> onnx.ModelProto:
             target,
             dynamo=False,
             input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: {0: _BATCH}, OUTPUT: {0: _BATCH}},
+            output_names=outputs,
+            dynamic_axes={name: {0: _BATCH} for name in (INPUT, *outputs)},
         )
         return onnx.load(target)
 
@@ -94,13 +100,25 @@ def _finish(model: onnx.ModelProto, example: Tensor) -> onnx.ModelProto:
     del model.graph.metadata_props[:]
     model.graph.doc_string = model.doc_string = ""
     model.graph.name = "backbone"
+    _part_map(model.graph)
     _check_shapes(model, example)
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
+def _part_map(graph: onnx.GraphProto) -> None:
+    """Let the map leave by a node of its own: the network goes on from it, and the quantizer renames what leaves."""
+    inside = f"{MAP}_inside"
+    if MAP not in {value.name for value in graph.output}:
+        return
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [inside if name == MAP else name for name in names]
+    graph.node.append(onnx.helper.make_node("Identity", [inside], [MAP], name=f"Identity_{len(graph.node)}"))
+
+
 def _check_shapes(model: onnx.ModelProto, example: Tensor) -> None:
-    (source,), (result,) = model.graph.input, model.graph.output
+    (source,), (result, *_) = model.graph.input, model.graph.output
     taken = [d.dim_param or d.dim_value for d in source.type.tensor_type.shape.dim]
     given = [d.dim_param or d.dim_value for d in result.type.tensor_type.shape.dim]
     if not isinstance(taken[0], str) or taken[1:] != list(example.shape[1:]) or len(given) != 2:

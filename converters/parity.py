@@ -8,10 +8,12 @@ from numpy.typing import NDArray
 
 from ..errors import ParityError
 from ..manifest import Tap
+from .quantization.fresh_head import HeadAccuracy
 
 Float32 = NDArray[np.float32]
 FLOAT_ERROR = 1e-3
-QUANTIZED_COSINE = 0.9
+QUANTIZED_COSINE, GOOD_COSINE = 0.9, 0.99
+MOST_LOST = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,21 +107,35 @@ def require_float(parity: Parity, what: str, error: float = FLOAT_ERROR) -> None
         )
 
 
-def require_quantized(parity: Parity, what: str, cosine: float = QUANTIZED_COSINE) -> None:
+def require_quantized(
+    parity: Parity,
+    what: str,
+    cosine: float = QUANTIZED_COSINE,
+    head: HeadAccuracy | None = None,
+    most_lost: float = MOST_LOST,
+) -> None:
     """Refuse a quantized model that lost too much.
 
     Args:
         parity: Quantized against original.
         what: What was quantized, for the message.
         cosine: Least allowed mean of the centred cosine.
+        head: What a fresh head on its latents loses, if that was judged.
+        most_lost: Percentage points that it may lose.
 
     Raises:
-        ParityError: If it is not reached.
+        ParityError: If one of them is not kept.
     """
     if not parity.whole.cosine >= cosine:
         raise ParityError(
             f"expected the 8-bit {what} model to keep a mean centred cosine of at least {cosine:g} to the original, "
-            f"found: {parity}. What helps: calibration frames that are like the deployment's, more of the first "
-            f"convolutions in float (float_convolutions), training with simulated quantization, or quantize=False. "
+            f"found: {parity}. What helps: calibration frames that are like the deployment's, another calibration, "
+            f"training with simulated quantization, quantize='auto' or 'weights', or quantize=False. "
             f"An untrained model never passes: its samples hardly differ."
+        )
+    if head is not None and not head.within(most_lost):
+        raise ParityError(
+            f"expected a fresh head on the 8-bit {what} model's latents to lose at most {most_lost:g} points of "
+            f"accuracy, found that it loses {head.lost:.1f} (standard error {head.error:.1f}, {head.samples} samples). "
+            f"What helps: quantize='auto' or 'weights', or a looser bound."
         )

@@ -7,22 +7,22 @@ the example's batch is a prime that divides no other axis. Wherever it turns up 
 constant can say "whatever comes" instead.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
-from .tflite_graph import kind, read_model, write_model
-from .trace import trace
+from .quantization.tflite_graph import kind, read_model, write_model
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 _OPERATOR = schema.BuiltinOperator
 _PRIMES = (31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97, 101, 103, 107, 109, 113)
 
 
-def telling_batch(module: nn.Module, example: Tensor) -> int:
+def telling_batch(module: "nn.Module", example: "Tensor") -> int:
     """Choose a batch size that is recognised in a converted file.
 
     Args:
@@ -32,6 +32,8 @@ def telling_batch(module: nn.Module, example: Tensor) -> int:
     Returns:
         A prime that divides no axis of a parameter, buffer or activation.
     """
+    from .splitting.trace import trace
+
     leaves = trace(module, example).root.leaves()
     signals = [signal for leaf in leaves for signal in (leaf.input, leaf.output) if signal is not None]
     shapes = [tuple(signal.shape[1:]) for signal in signals]
@@ -40,9 +42,9 @@ def telling_batch(module: nn.Module, example: Tensor) -> int:
     return next((prime for prime in _PRIMES if all(axis % prime for axis in axes)), _PRIMES[-1])
 
 
-def repeat_to(example: Tensor, batch: int) -> Tensor:
+def repeat_to(example: "Tensor", batch: int) -> "Tensor":
     """Repeat samples ``(n, ...)`` until there are as many as the batch asks for."""
-    return example[torch.arange(batch) % len(example)]
+    return example[[i % len(example) for i in range(batch)]]
 
 
 def free_batch(content: bytes, batch: int) -> bytes:

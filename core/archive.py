@@ -97,7 +97,7 @@ class Archive:
         self.close()
 
     def _broken(self, what: str) -> BundleFormatError:
-        return BundleFormatError(f"{self.path.name} is not a readable bundle: {what}. {_ADVICE}")
+        return BundleFormatError(f"{self.path.name or self.path} is not a readable bundle: {what}. {_ADVICE}")
 
     def _bytes(self, start: int, stop: int) -> bytes:
         """Read part of the file; less where it ends before."""

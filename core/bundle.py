@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .archive import Archive
+from .bundle_members import MANIFEST, SIGNATURE, TAIL_RUNTIME, check_members
 from .errors import BundleFormatError, BundleIntegrityError
 from .latent import LatentCode
 from .manifest import InputSpec, Manifest, Runtime, Variant
@@ -20,14 +21,10 @@ from .tensors import unpack
 
 if TYPE_CHECKING:
     from .keys import PublicKey
+    from .map_code import MapCode
+    from .tail_content import TailContent
 
 Float32 = NDArray[np.float32]
-MANIFEST = "manifest.json"
-SIGNATURE = "signature"
-# Public key and Ed25519 signature.
-SIGNATURE_BYTES = 32 + 64
-_ARRAYS = ("latent", "head", "source", "novelty", "conformance")
-_FILES = ("backbone", *(f"{name}.safetensors" for name in _ARRAYS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +71,7 @@ class Bundle:
             # Kept: a signature must be checked against the bytes that were read here, whatever the file becomes.
             self._signed = self._archive.read(MANIFEST)
             self.manifest = Manifest.from_json(self._signed)
-            self._check_members()
+            check_members(self.manifest, self._archive.sizes, self.path.name)
         except BaseException:
             self._archive.close()
             raise
@@ -131,6 +128,7 @@ class Bundle:
             self.source(variant.runtime)
             self.novelty(variant.runtime)
             self.conformance(variant.runtime)
+            self.tail(variant.runtime)
 
     @property
     def signed_by(self) -> str | None:
@@ -162,7 +160,7 @@ class Bundle:
         """Return the content of the ONNX or TFLite file, after checking that the variant's hash is its own."""
         variant = self.variant(runtime)
         content = self.read(f"{runtime}/backbone.{runtime}")
-        found = variant_hash(content, self.code(runtime), self.manifest.input)
+        found = variant_hash(content, self.code(runtime), self.manifest.input, self.map_code(runtime))
         if found != variant.hash:
             raise BundleIntegrityError(
                 f"{self.path.name}: expected the {runtime} variant to have hash {variant.hash[:12]}..., found "
@@ -237,6 +235,24 @@ class Bundle:
             )
         return Conformance(arrays["input"], cast(Float32, arrays["latent"]))
 
+    def map_code(self, runtime: Runtime) -> "MapCode | None":
+        """Return the quantization of a variant's maps, or None where it has no tail, and its backbone gives no maps."""
+        cut = self.manifest.tail
+        if cut is None or runtime != TAIL_RUNTIME:
+            return None
+        from .tail_content import read_map_code
+
+        return read_map_code(self, runtime, cut)
+
+    def tail(self, runtime: Runtime) -> "TailContent | None":
+        """Return what of a variant can be trained beyond a head, or None."""
+        cut = self.manifest.tail
+        if cut is None or runtime != TAIL_RUNTIME:
+            return None
+        from .tail_content import read_tail
+
+        return read_tail(self, runtime, cut)
+
     def close(self) -> None:
         """Close the file."""
         self._archive.close()
@@ -250,41 +266,23 @@ class Bundle:
     def _arrays(self, name: str, spec: dict[str, tuple[str, tuple[int, ...]]]) -> dict[str, NDArray[np.generic]]:
         return unpack(self.read(name), f"{self.path.name}: {name}", spec)
 
-    def _check_members(self) -> None:
-        if self._archive.sizes.get(SIGNATURE, SIGNATURE_BYTES) != SIGNATURE_BYTES:
-            raise BundleFormatError(
-                f"{self.path.name}: expected a signature of {SIGNATURE_BYTES} bytes, found "
-                f"{self._archive.sizes[SIGNATURE]:,}. Get the file again from where it came from."
-            )
-        stored = {name: size for name, size in self._archive.sizes.items() if name not in (MANIFEST, SIGNATURE)}
-        listed = {name: member.size for name, member in self.manifest.members.items()}
-        allowed, needed = set[str](), set[str]()
-        for variant in self.manifest.variants:
-            names = [f"{variant.runtime}/{file}" for file in _FILES]
-            names[0] += f".{variant.runtime}"
-            needed.update((names[0], names[1], names[-1]))
-            # Head, source statistics and verdict are about classes.
-            allowed.update(names if self.manifest.classes else needed)
-        if stored != listed or not needed <= set(stored) <= allowed:
-            raise BundleFormatError(
-                f"{self.path.name}: expected the members {sorted(needed)} as the manifest lists them, found "
-                f"{sorted(stored)}. Get the file again, or write it again with 'acclimate convert'."
-            )
 
-
-def variant_hash(backbone: bytes, code: LatentCode, spec: InputSpec) -> str:
+def variant_hash(backbone: bytes, code: LatentCode, spec: InputSpec, maps: "MapCode | None" = None) -> str:
     """Return the hash that a store is bound to: whatever gives equal codes for equal inputs has an equal hash.
 
     Args:
         backbone: Content of the ONNX or TFLite file.
         code: Quantization of its latents.
         spec: What one raw sample is.
+        maps: Quantization of its maps, where it gives some.
 
     Returns:
         SHA-256 in hexadecimal digits, over the SHA-256 of the backbone, scale and offset as little-endian float32, and
-        the input as JSON with sorted keys.
+        the input as JSON with sorted keys; with maps also their scale and offset, and the channel axis as one byte.
     """
     digest = hashlib.sha256(hashlib.sha256(backbone).digest())
     digest.update(code.scale.astype("<f4").tobytes() + code.offset.astype("<f4").tobytes())
     digest.update(json.dumps(asdict(spec), sort_keys=True, separators=(",", ":")).encode())
+    if maps is not None:
+        digest.update(maps.scale.astype("<f4").tobytes() + maps.offset.astype("<f4").tobytes() + bytes([maps.axis]))
     return digest.hexdigest()

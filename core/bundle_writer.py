@@ -5,12 +5,17 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .archive import write_archive
-from .bundle import MANIFEST, Bundle, Conformance, LinearLayer, variant_hash
+from .bundle import Bundle, Conformance, LinearLayer, variant_hash
+from .bundle_members import MANIFEST
 from .latent import LatentCode
-from .manifest import InputSpec, Manifest, Member, Runtime, Tap, Task, Variant
+from .manifest import InputSpec, Manifest, Member, Runtime, TailCut, Tap, Task, Variant
 from .tensors import Arrays, pack
+
+if TYPE_CHECKING:
+    from .tail_content import TailContent
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,7 @@ class VariantContent:
         head: The shipped head, or None.
         source: Arrays of the source statistics (`acclimate.edge.statistics`), or None.
         novelty: Arrays of the shipped head's `unknown` verdict (`acclimate.edge.unknown.novelty`), or None.
+        tail: What can be trained beyond a head, or None; the backbone then gives maps too.
     """
 
     runtime: Runtime
@@ -40,6 +46,7 @@ class VariantContent:
     head: LinearLayer | None = None
     source: Arrays | None = None
     novelty: Arrays | None = None
+    tail: "TailContent | None" = None
 
 
 def write_bundle(
@@ -53,6 +60,7 @@ def write_bundle(
     provenance: dict[str, str] | None = None,
     licence: str = "",
     task: Task = "classification",
+    tail: TailCut | None = None,
     overwrite: bool = False,
 ) -> Manifest:
     """Write a bundle, and read it back and verify it before it gets its name.
@@ -67,6 +75,7 @@ def write_bundle(
         provenance: Where model and data came from.
         licence: Licence of the weights.
         task: What is learnt.
+        tail: Where the tails of the variants begin, if they have one.
         overwrite: Replace a file that is there.
 
     Returns:
@@ -91,11 +100,17 @@ def write_bundle(
             members[f"{folder}/source.safetensors"] = pack(content.source)
         if content.novelty is not None:
             members[f"{folder}/novelty.safetensors"] = pack(content.novelty)
+        if content.tail is not None:
+            from .tail_content import pack_tail
+
+            members |= {f"{folder}/{name}": member for name, member in pack_tail(content.tail).items()}
         described.append(
             Variant(
                 runtime=content.runtime,
                 quantized=content.quantized,
-                hash=variant_hash(content.backbone, content.code, input),
+                hash=variant_hash(
+                    content.backbone, content.code, input, None if content.tail is None else content.tail.code
+                ),
                 tolerance=content.tolerance,
                 saturated=content.saturated,
             )
@@ -110,6 +125,7 @@ def write_bundle(
         members={n: Member(hashlib.sha256(c).hexdigest(), len(c)) for n, c in sorted(members.items())},
         provenance=dict(provenance or {}),
         licence=licence,
+        tail=tail,
     )
     encoded = manifest.to_json()
     Manifest.from_json(encoded)

@@ -1,12 +1,28 @@
 """What a bundle says about itself: `manifest.json` as frozen dataclasses, read strictly."""
 
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, TypeVar, cast, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
 from .errors import BundleFormatError, BundleVersionError
+from .strict_json import (
+    Reader,
+    choice,
+    flag,
+    integer,
+    members,
+    name,
+    number,
+    parse,
+    record,
+    several,
+    table,
+    text,
+    wrong,
+)
 
 FORMAT = "acclimate-bundle"
 VERSION = 1
@@ -15,7 +31,7 @@ MAX_TARGETS = 1_000
 MAX_WIDTH = 65_536
 MAX_AXIS = 65_536
 MAX_ELEMENTS = 2**28
-MAX_TEXT = 4_096
+MAX_MAP = 2**24
 MAX_CLASS_NAME = 200
 MAX_MANIFEST = 2**24
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -24,7 +40,6 @@ Runtime = Literal["onnx", "tflite"]
 Task = Literal["classification", "regression"]
 RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 TASKS: tuple[Task, ...] = get_args(Task)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,6 +103,21 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class TailCut:
+    """Where the trainable tail of a bundle begins.
+
+    Args:
+        cut: Name of the tensor that is the map.
+        shape: Shape of one map.
+        axis: The channel axis of a batch of maps, counted from the batch axis, which is 0.
+    """
+
+    cut: str
+    shape: tuple[int, ...]
+    axis: int
+
+
+@dataclass(frozen=True)
 class Member:
     """One file of a bundle.
 
@@ -115,6 +145,7 @@ class Manifest:
         members: Every other file of the bundle by name.
         provenance: Where model and data came from, and the versions of the tools that made the bundle.
         licence: Licence of the weights, or an empty string if it is not known.
+        tail: Where the tail begins; None for a bundle without one, whose JSON then has no such key.
     """
 
     task: Task
@@ -126,6 +157,7 @@ class Manifest:
     members: Mapping[str, Member] = field(default_factory=dict)
     provenance: Mapping[str, str] = field(default_factory=dict)
     licence: str = ""
+    tail: TailCut | None = None
 
     @property
     def width(self) -> int:
@@ -139,6 +171,8 @@ class Manifest:
             BundleFormatError: If something in it has no such form.
         """
         content = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        if self.tail is None:
+            del content["tail"]
         try:
             return (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
         except (TypeError, ValueError) as error:
@@ -152,12 +186,7 @@ class Manifest:
             BundleVersionError: If its format version is not known.
             BundleFormatError: If anything in it is not as the format says.
         """
-        if len(content) > MAX_MANIFEST:
-            raise _wrong("manifest.json", f"at most {MAX_MANIFEST:,} bytes", f"{len(content):,}")
-        try:
-            raw = json.loads(content.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
-        except (ValueError, RecursionError) as error:
-            raise _wrong("manifest.json", "JSON text", str(error)) from error
+        raw = parse(content, "manifest", MAX_MANIFEST)
         if not isinstance(raw, dict) or raw.pop("format", None) != FORMAT:
             raise _wrong("format", f"{FORMAT!r}", "something else")
         version = raw.pop("version", None)
@@ -166,7 +195,7 @@ class Manifest:
                 f"expected bundle format version {VERSION}, found {version!r:.40}. Update Acclimate on this device, "
                 f"or write the bundle with a version of Acclimate that fits it."
             )
-        manifest = cls(**_object(cls, raw, "manifest", _MANIFEST))
+        manifest = cls(**members(cls, raw, "manifest", _MANIFEST, optional=("tail",)))
         manifest._check()
         return manifest
 
@@ -177,11 +206,8 @@ class Manifest:
             raise _wrong("classes", f"1 to {MAX_TARGETS:,} targets for regression", f"{len(self.classes):,}")
         if len(self.input.axes) != len(self.input.shape):
             raise _wrong("input.axes", f"{len(self.input.shape)} names", f"{len(self.input.axes)}")
-        size = 1
-        for axis in self.input.shape:
-            size *= axis
-        if size > MAX_ELEMENTS:
-            raise _wrong("input.shape", f"at most {MAX_ELEMENTS:,} elements", f"{size:,}")
+        if math.prod(self.input.shape) > MAX_ELEMENTS:
+            raise _wrong("input.shape", f"at most {MAX_ELEMENTS:,} elements", f"{math.prod(self.input.shape):,}")
         if not self.input.range[0] < self.input.range[1]:
             raise _wrong("input.range", "the least value below the greatest", str(self.input.range))
         offset = 0
@@ -194,144 +220,67 @@ class Manifest:
         runtimes = [variant.runtime for variant in self.variants]
         if not runtimes or len(set(runtimes)) != len(runtimes):
             raise _wrong("variants", "at least one, each runtime once", str(runtimes))
+        if self.tail is not None:
+            self._check_tail(self.tail)
+
+    def _check_tail(self, tail: TailCut) -> None:
+        if self.task != "classification":
+            raise _wrong("tail", "none for another task than classification", "one")
+        if "onnx" not in [variant.runtime for variant in self.variants]:
+            raise _wrong("tail", "none without an ONNX variant", "one")
+        if math.prod(tail.shape) > MAX_MAP:
+            raise _wrong("tail.shape", f"at most {MAX_MAP:,} values", f"{math.prod(tail.shape):,}")
+        if tail.axis > len(tail.shape):
+            raise _wrong("tail.axis", f"an axis of 1 to {len(tail.shape)}", str(tail.axis))
 
 
 def _wrong(what: str, expected: str, found: str) -> BundleFormatError:
-    return BundleFormatError(
-        f"the manifest is not valid: {what}: expected {expected}, found {found[:200]}. "
-        f"Write the bundle again with 'acclimate convert'."
-    )
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key occurs twice")
-    return found
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-Reader = Callable[[Any, str], Any]
-
-
-def _object(cls: type[Any], raw: Any, where: str, readers: Mapping[str, Reader]) -> dict[str, Any]:
-    names = {f.name for f in fields(cls)}
-    if not isinstance(raw, dict) or set(raw) != names:
-        found = sorted(map(str, raw)) if isinstance(raw, dict) else type(raw).__name__
-        raise _wrong(where, f"the keys {sorted(names)}", str(found))
-    return {name: readers[name](raw[name], f"{where}.{name}") for name in readers}
-
-
-def _text(raw: Any, where: str) -> str:
-    if not isinstance(raw, str) or len(raw) > MAX_TEXT or any(0xD800 <= ord(c) < 0xE000 for c in raw):
-        raise _wrong(where, f"text of at most {MAX_TEXT:,} characters", repr(raw))
-    return raw
-
-
-def _name(raw: Any, where: str) -> str:
-    if not _text(raw, where).strip() or not cast(str, raw).isprintable():
-        raise _wrong(where, "a printable name", repr(raw))
-    return cast(str, raw)
+    return wrong(f"manifest.{what}", expected, found)
 
 
 def _class_name(raw: Any, where: str) -> str:
-    if len(_name(raw, where)) > MAX_CLASS_NAME:
-        raise _wrong(where, f"a name of at most {MAX_CLASS_NAME} characters", f"{len(raw):,}")
-    return cast(str, raw)
+    found = name(raw, where)
+    if len(found) > MAX_CLASS_NAME:
+        raise wrong(where, f"a name of at most {MAX_CLASS_NAME} characters", f"{len(found):,}")
+    return found
 
 
 def _sha256(raw: Any, where: str) -> str:
     if not isinstance(raw, str) or not _SHA256.fullmatch(raw):
-        raise _wrong(where, "64 hexadecimal digits", repr(raw))
+        raise wrong(where, "64 hexadecimal digits", repr(raw))
     return raw
-
-
-def _integer(low: int, high: int) -> Reader:
-    def read(raw: Any, where: str) -> int:
-        if not isinstance(raw, int) or isinstance(raw, bool) or not low <= raw <= high:
-            raise _wrong(where, f"a whole number from {low:,} to {high:,}", repr(raw)[:60])
-        return raw
-
-    return read
-
-
-def _number(low: float, high: float) -> Reader:
-    def read(raw: Any, where: str) -> float:
-        if not isinstance(raw, int | float) or isinstance(raw, bool) or not low <= raw <= high:
-            raise _wrong(where, f"a number from {low:g} to {high:g}", repr(raw)[:60])
-        return float(raw)
-
-    return read
-
-
-def _flag(raw: Any, where: str) -> bool:
-    if not isinstance(raw, bool):
-        raise _wrong(where, "true or false", repr(raw)[:60])
-    return raw
-
-
-def _choice(*allowed: str) -> Reader:
-    def read(raw: Any, where: str) -> str:
-        if not isinstance(raw, str) or raw not in allowed:
-            raise _wrong(where, f"one of {allowed}", repr(raw)[:60])
-        return raw
-
-    return read
-
-
-def _list(item: Reader, least: int, most: int) -> Reader:
-    def read(raw: Any, where: str) -> tuple[Any, ...]:
-        if not isinstance(raw, list) or not least <= len(raw) <= most:
-            found = f"{len(raw)} entries" if isinstance(raw, list) else type(raw).__name__
-            raise _wrong(where, f"a list of {least:,} to {most:,} entries", found)
-        return tuple(item(value, f"{where}[{i}]") for i, value in enumerate(raw))
-
-    return read
-
-
-def _table(key: Reader, item: Reader, most: int) -> Reader:
-    def read(raw: Any, where: str) -> dict[str, Any]:
-        if not isinstance(raw, dict) or len(raw) > most:
-            raise _wrong(where, f"an object of at most {most} entries", type(raw).__name__)
-        return {key(k, where): item(v, f"{where}[{k!r:.60}]") for k, v in raw.items()}
-
-    return read
-
-
-def _record(cls: type[T], readers: Mapping[str, Reader]) -> Reader:
-    def read(raw: Any, where: str) -> T:
-        return cls(**_object(cls, raw, where, readers))
-
-    return read
 
 
 _FINITE = 3.4e38
 _INPUT: Mapping[str, Reader] = {
-    "shape": _list(_integer(1, MAX_AXIS), 1, 6),
-    "dtype": _choice("uint8", "float32"),
-    "range": _list(_number(-_FINITE, _FINITE), 2, 2),
-    "axes": _list(_name, 1, 6),
+    "shape": several(integer(1, MAX_AXIS), 1, 6),
+    "dtype": choice("uint8", "float32"),
+    "range": several(number(-_FINITE, _FINITE), 2, 2),
+    "axes": several(name, 1, 6),
 }
-_TAP: Mapping[str, Reader] = {"name": _name, "offset": _integer(0, MAX_WIDTH), "width": _integer(1, MAX_WIDTH)}
+_TAP: Mapping[str, Reader] = {"name": name, "offset": integer(0, MAX_WIDTH), "width": integer(1, MAX_WIDTH)}
+_TAIL: Mapping[str, Reader] = {
+    "cut": name,
+    "shape": several(integer(1, MAX_AXIS), 1, 5),
+    "axis": integer(1, 5),
+}
 _VARIANT: Mapping[str, Reader] = {
-    "runtime": _choice(*RUNTIMES),
-    "quantized": _flag,
+    "runtime": choice(*RUNTIMES),
+    "quantized": flag,
     "hash": _sha256,
-    "tolerance": _number(0, 1),
-    "saturated": _number(0, 1),
+    "tolerance": number(0, 1),
+    "saturated": number(0, 1),
 }
-_MEMBER: Mapping[str, Reader] = {"sha256": _sha256, "size": _integer(0, 2**31)}
+_MEMBER: Mapping[str, Reader] = {"sha256": _sha256, "size": integer(0, 2**31)}
 _MANIFEST: Mapping[str, Reader] = {
-    "task": _choice(*TASKS),
-    "classes": _list(_class_name, 0, MAX_CLASSES),
-    "input": _record(InputSpec, _INPUT),
-    "cut": _name,
-    "taps": _list(_record(Tap, _TAP), 1, 1_000),
-    "variants": _list(_record(Variant, _VARIANT), 1, len(RUNTIMES)),
-    "members": _table(_name, _record(Member, _MEMBER), 64),
-    "provenance": _table(_name, _text, 100),
-    "licence": _text,
+    "task": choice(*TASKS),
+    "classes": several(_class_name, 0, MAX_CLASSES),
+    "input": record(InputSpec, _INPUT),
+    "cut": name,
+    "taps": several(record(Tap, _TAP), 1, 1_000),
+    "variants": several(record(Variant, _VARIANT), 1, len(RUNTIMES)),
+    "members": table(name, record(Member, _MEMBER), 64),
+    "provenance": table(name, text, 100),
+    "licence": text,
+    "tail": record(TailCut, _TAIL),
 }

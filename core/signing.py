@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .archive import Archive, write_archive
-from .bundle import MANIFEST, SIGNATURE, SIGNATURE_BYTES, Bundle
+from .bundle import Bundle
+from .bundle_members import MANIFEST, SIGNATURE, SIGNATURE_BYTES
 from .errors import InputError, SignatureError
 from .key_files import PrivateKeySource, load_private_key
 from .keys import KEY_BYTES, PublicKey

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import SIGNATURE_BYTES
+from .bundle_members import SIGNATURE_BYTES
 from .errors import UpdateFormatError, UpdateVersionError
 from .keys import PrivateKey
 from .manifest import MAX_CLASS_NAME, MAX_CLASSES, MAX_WIDTH

@@ -1,7 +1,9 @@
 """Frames and labels are checked before anything is done with them."""
 
+import os
 import unicodedata
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -183,6 +185,33 @@ def check_timeout(timeout: object) -> float:
             f"expected timeout in seconds from 0 to {MAX_TIMEOUT:.0f}, found {timeout!r:.80}. Pass 0 not to wait."
         )
     return float(cast(float, timeout))
+
+
+def check_path(path: object, what: str) -> None:
+    """Check that something can name a file.
+
+    Args:
+        path: What is given.
+        what: What it is the file of, for the message.
+
+    Raises:
+        InputError: If it is no text or path, or names no file.
+    """
+    named = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(named, str) or named == ":memory:" or not Path(named).name:
+        raise InputError(f"expected the name of a file for {what}, found {path!r:.80}. Pass a text or a Path.")
+
+
+def check_progress(progress: object) -> None:
+    """Check a progress callback before anything is done.
+
+    Raises:
+        InputError: If it cannot be called.
+    """
+    if progress is not None and not callable(progress):
+        raise InputError(
+            f"expected progress as a function of the steps done and of all, or None, found {progress!r:.80}."
+        )
 
 
 def _length(values: object) -> int | None:

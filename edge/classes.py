@@ -37,9 +37,16 @@ class Classes(Sequence[str]):
         # One look at the store, where `Sequence` would look once for each name.
         return iter(self[:])
 
+    def __contains__(self, value: object) -> bool:
+        return _named(value) in self[:]
+
     def index(self, value: object, start: int = 0, stop: int = sys.maxsize) -> int:
         """Return the place of a name; ValueError where there is no such class."""
-        return self[:].index(value, start, stop)
+        return self[:].index(_named(value), start, stop)
+
+    def count(self, value: object) -> int:
+        """Return 1 where there is such a class, else 0."""
+        return self[:].count(_named(value))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Classes | tuple | list) and tuple(self) == tuple(other)
@@ -175,3 +182,11 @@ class Classes(Sequence[str]):
                 f"expected a name that no class has yet, found {checked!r}. Merge the two, or choose another."
             )
         return checked
+
+
+def _named(value: object) -> str:
+    """Return a name as it is stored, a whole number as its decimal one; for others the empty one, of no class."""
+    try:
+        return check_name(value)
+    except LabelError:
+        return ""

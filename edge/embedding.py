@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..latent import Codes
-from .checks import check_texts
+from .checks import check_progress, check_texts
 from .store.samples import Ids
 from .store.store import Store
 from .task_session import TaskSession
@@ -29,7 +29,7 @@ class Embedded:
         digests: What tells each frame from others.
         new: Places of the frames that are not stored yet, each once.
         stored: Sample ids of the others, by digest.
-        codes: ``(m, d) uint8`` of the new ones.
+        codes: ``(m, width) uint8`` of the new ones, as the store takes them.
         keys: Key of every frame, or None.
         tags: Tag of every frame, or None.
     """
@@ -88,16 +88,17 @@ def embed_new(
         The frames.
 
     Raises:
-        InputError: If tags or keys do not fit.
+        InputError: If tags, keys or the callback do not fit.
         DuplicateSampleError: If a frame is stored already, or occurs twice, and that is refused.
     """
     if on_duplicate not in ("refuse", "skip", "relabel"):
         raise InputError(f"expected on_duplicate to be 'refuse', 'skip' or 'relabel', found {on_duplicate!r}.")
+    check_progress(progress)
     store, n = session.store, len(checked)
     some_tags, some_keys = check_texts(tags, n, "tags"), check_texts(keys, n, "keys")
     digests = [store.digest(frame) for frame in checked]
     new, stored = store.unstored(digests, refuse=on_duplicate == "refuse")
-    codes = np.empty((len(new), session.bundle.manifest.width), np.uint8)
+    codes = np.empty((len(new), store.width), np.uint8)
     before = store.staged([digests[i] for i in new]) if store.staging else {}
     for row, i in enumerate(new):
         if digests[i] in before:

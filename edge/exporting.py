@@ -17,11 +17,22 @@ def export(session: Session, path: str | os.PathLike[str], *, overwrite: bool) -
     """Write the complete adapted model. See `Learner.export`."""
     now = _ready(session, path, overwrite=overwrite)
     runtime, head = session.runtime, now.head
-    backbone = session.bundle.backbone(runtime)
-    if runtime == "onnx":
+    backbone, about = session.bundle.backbone(runtime), session.bundle.manifest
+    if now.tail is not None and session.tail is not None:
+        from .export.tail_onnx import export_tail
+
+        content = export_tail(
+            backbone,
+            session.tail,
+            now.tail.head.parameters,
+            now.names,
+            head.columns,
+            spec=about.input,
+            provenance=about.provenance,
+        )
+    elif runtime == "onnx":
         from .export.onnx import export_onnx
 
-        about = session.bundle.manifest
         content = export_onnx(
             backbone, head.layer, session.code, now.names, head.columns, spec=about.input, provenance=about.provenance
         )

@@ -6,22 +6,30 @@ import numpy as np
 
 from ..errors import InputError, StoreCorruptError
 from .results import Version
+from .store.store import StoredVersion
 from .task_session import TaskSession
 
 
 def history(session: TaskSession[Any]) -> list[Version]:
-    """Return every version, oldest first; number 0 is the shipped head."""
+    """Return every version, oldest first; number 0 is the shipped head. In use is what is served."""
     store = session.store
-    current = store.current
+    current, found = store.current, store.versions()
+    if any(stored.id == current and not stored.intact for stored in found):
+        serving = session.in_use()
+        current = 0 if serving is None else serving.version
     shipped = "no head was shipped" if session.shipped_head is None else "as shipped"
-    entries = [Version(0, current == 0, 0.0, shipped)]
-    for stored in store.versions():
-        try:
-            summary = str(session.kept(stored).get("summary", ""))
-        except StoreCorruptError as error:
-            summary = f"damaged: {error}"
-        entries.append(Version(stored.id, stored.id == current, stored.time, summary))
-    return entries
+    return [Version(0, current == 0, 0.0, shipped)] + [
+        Version(stored.id, stored.id == current, stored.time, _summary(session, stored)) for stored in found
+    ]
+
+
+def _summary(session: TaskSession[Any], stored: StoredVersion) -> str:
+    try:
+        if not stored.intact:
+            return "damaged: it is not what was stored, and an earlier version serves in its place"
+        return str(session.kept(stored).get("summary", ""))
+    except StoreCorruptError as error:
+        return f"damaged: {error}"
 
 
 def rollback(session: TaskSession[Any], number: int | None) -> int:

@@ -9,7 +9,7 @@ from .adaptation.run import propose, situation
 from .adaptation.wishes import Wishes
 from .head import Ids
 from .session import Session
-from .suggest import Strategy, suggest
+from .suggest import STRATEGIES, Strategy, suggest
 from .suspects import suspects
 
 
@@ -36,8 +36,13 @@ def suggest_samples(session: Session, n: int, strategy: Strategy) -> Ids:
         raise InputError(f"expected a number of samples from 0 on, found {n!r}.")
     unlabelled, now = session.store.unlabelled(), session.in_use()
     probabilities = None
+    if now is None and strategy in STRATEGIES and strategy != "k-centre":
+        raise InputError(
+            f"expected a head in use to suggest by {strategy!r}, found none: the bundle was shipped without. Label and "
+            f"adapt first, or choose strategy 'k-centre', which needs none."
+        )
     if now is not None:
-        probabilities = now.head.probabilities(session.code.decode(unlabelled.codes))
+        probabilities = now.of_stored(session, unlabelled)
     labelled = session.store.labelled().codes if strategy == "k-centre" else None
     rows = suggest(int(n), probabilities=probabilities, codes=unlabelled.codes, labelled=labelled, strategy=strategy)
     chosen: Ids = unlabelled.ids[rows]

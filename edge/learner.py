@@ -8,7 +8,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..errors import InputError
-from .checks import Labels, check_frames, check_ids, check_labels, check_once, check_threads, check_timeout
+from .checks import (
+    Labels,
+    check_frames,
+    check_ids,
+    check_labels,
+    check_once,
+    check_progress,
+    check_threads,
+    check_timeout,
+)
 from .classes import Classes
 from .embedding import OnDuplicate
 from .head import Ids
@@ -113,10 +122,10 @@ class Learner:
         """
         session = self._session
         checked = check_frames(frames, session.bundle.manifest.input)
-        latents, now = session.latents(checked), session.in_use(LOOK_SECONDS)
+        now = session.in_use(LOOK_SECONDS)
         if now is None:
             raise InputError("expected a head to predict with, found none: observe labelled samples and adapt() first.")
-        return now.predict(latents)
+        return now.predict_frames(session, checked)
 
     def observe(
         self,
@@ -183,9 +192,13 @@ class Learner:
         max_seconds: float | None = None,
         max_memory_mb: float | None = None,
         max_forgetting: float | None = None,
+        tail: Literal["auto"] | bool = "auto",
         progress: Progress | None = None,
     ) -> "Report":
         """Choose, fit and judge a head on the labelled samples, and use it if it is no worse.
+
+        Where the bundle has a tail, its last blocks can be trained too, on the stored maps. That takes minutes rather
+        than seconds. The tail takes the head's place if it does better on held-out samples by more than chance.
 
         Args:
             on_insufficient: What to do when the held-out samples are too few to tell whether the candidate is better:
@@ -197,14 +210,19 @@ class Learner:
             max_seconds: Time that the search may take, in seconds. Fewer settings are tried where it is short.
             max_memory_mb: Working memory that it may take, in MB (10^6 bytes), on top of what the process has.
             max_forgetting: Points of accuracy, 0 to 100, that the candidate may lose against the shipped head on a
-                probe drawn from the source statistics; by default 10, and as many more as it gains here.
-            progress: Called with the number of steps done and of all; what it raises ends the call, and nothing is
-                changed.
+                probe drawn from the source statistics; by default 10, and as many more as it gains here. A tail cannot
+                be asked about the source: it is held near the shipped one while it is trained.
+            tail: Whether to train the last blocks: ``"auto"`` where the best head stays well below what the model is at
+                home, more samples hardly help and every class has samples here; for at most ten minutes unless
+                `max_seconds` says otherwise.
+            progress: Called with the number of steps done and of all, of the search for a head and then of the tail's
+                training; what it raises ends the call, and nothing is changed.
 
         Returns:
             The report: what was decided and why.
 
         Raises:
+            InputError: If an option is none of those that there are, or a tail is asked for that the bundle lacks.
             LabelError: If fewer than two classes are labelled, or a weight is for no class.
             NotEnoughSamplesError: If there are fewer labelled samples than classes.
             BudgetError: If the least that can be done takes more than the time or memory allowed.
@@ -212,6 +230,7 @@ class Learner:
         """
         if on_insufficient not in ("keep", "apply", None):
             raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
+        check_progress(progress)
         # Imported where it is needed: a device that only predicts starts sooner.
         from .adaptation.run import run
         from .adaptation.wishes import Wishes
@@ -227,6 +246,7 @@ class Learner:
                 max_forgetting=max_forgetting,
             ),
             progress,
+            tail,
         )
 
     def estimate(self, samples: int | None = None) -> "Estimate":
@@ -276,7 +296,9 @@ class Learner:
         from .adaptation.wishes import Wishes
 
         self.observe(x, y, on_duplicate="relabel")
-        run(self._session, Wishes(on_insufficient="apply", only=last_setting(self._session)))
+        now = self._session.in_use()
+        tail = now is not None and now.tail is not None
+        run(self._session, Wishes(on_insufficient="apply", only=last_setting(self._session)), tail=tail)
         return self
 
     def score(self, x: ArrayLike, y: Labels) -> float:
@@ -424,6 +446,9 @@ class Learner:
     def apply_update(self, path: Path) -> int:
         """Use the head of an update; `rollback` goes back.
 
+        Classes that are new here are added, unless new classes are refused. A shipped class that was renamed, merged or
+        removed here stays so.
+
         Args:
             path: The file.
 
@@ -431,13 +456,13 @@ class Learner:
             The number of the new version.
 
         Raises:
-            UpdateError: If it is damaged, for another backbone, not newer than the last one applied, or trained here on
-                samples that were forgotten since.
+            UpdateError: If it is damaged, for another backbone, not newer than the last one applied, trained here on
+                samples that were forgotten since, or for classes that are refused.
             SignatureError: If the learner was opened with trusted keys, and none of them signed it.
         """
         from .updating import apply_update
 
-        return apply_update(self._session, path)
+        return apply_update(self._session, path, refuse=self._new_classes == "refuse")
 
     def close(self) -> None:
         """Close store and bundle. Closing twice is allowed."""

@@ -18,6 +18,8 @@ from .unknown.novelty import Novelty
 
 if TYPE_CHECKING:
     from ..key_files import PublicKeySource
+    from .store.samples import StoredSamples
+    from .tail.served import ServedTail
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +28,33 @@ class InUse:
 
     Args:
         version: Its number; 0 is the shipped head.
-        head: The head.
+        head: The head; where there is a tail, the best head beside it, which does not predict.
         names: Names of its classes, in the order of the columns of its probabilities.
         array: The same as an array, which `predict` indexes.
+        tail: What predicts in the head's place, from maps; None where the head does.
     """
 
     version: int
     head: LinearHead
     names: tuple[str, ...]
     array: NDArray[np.str_]
+    tail: "ServedTail | None" = None
+
+    def predict_frames(self, session: "Session", frames: NDArray[np.generic]) -> Prediction:
+        """Classify checked frames."""
+        if self.tail is None:
+            return self.predict(session.latents(frames))
+        probabilities, unknown = self.tail.look(session, frames)
+        return Prediction(self.array[probabilities.argmax(axis=1)], probabilities, self.names, unknown)
+
+    def of_stored(self, session: "Session", samples: "StoredSamples") -> Float32:
+        """Return ``(n, k) float32`` probabilities for stored samples."""
+        if self.tail is None:
+            return self.head.probabilities(session.code.decode(samples.codes))
+        return self.tail.of_stored(samples.ids)
 
     def predict(self, latents: Float32) -> Prediction:
-        """Classify ``(n, d) float32`` latents."""
+        """Classify ``(n, d) float32`` latents by the head."""
         head, novelty = self.head, self.head.novelty
         if len(latents) == 1:
             latent = latents[0]
@@ -50,6 +67,13 @@ class InUse:
 
 
 Session = TaskSession[InUse]
+# What the names of a tail's arrays begin with in the bytes of a version; the names stand at the beginning.
+_TAIL, _MOST_NAMES = b'"tail.', 2**20
+
+
+def has_tail(content: bytes) -> bool:
+    """Tell whether the bytes of a version are those of a tail, without reading them."""
+    return _TAIL in content[8 : 8 + min(int.from_bytes(content[:8], "little"), _MOST_NAMES)]
 
 
 class Classification:
@@ -59,6 +83,7 @@ class Classification:
 
     def load(self, session: "Session", number: int) -> InUse | None:
         """Read a version's head, without the rows of removed classes; None for number 0 where none was shipped."""
+        tail: ServedTail | None = None
         if number == 0:
             if session.shipped_head is None:
                 return None
@@ -66,18 +91,22 @@ class Classification:
             novelty = None if arrays is None else Novelty.from_arrays(arrays, session.bundle.path.name)
             head = LinearHead(session.shipped_head, np.arange(len(session.shipped_head.bias)), novelty=novelty)
         else:
-            content = session.store.version(number).head
-            head = LinearHead.from_bytes(
-                content, session.bundle.manifest.width, f"{session.store.name}: version {number}"
-            )
-        names = session.store.classes()
-        head = head.present(session.store.present())
+            content, where = session.store.version(number).head, f"{session.store.name}: version {number}"
+            if has_tail(content):
+                from .tail.served import open_tail
+
+                tail = open_tail(session, where, content)
+                head = tail.head.linear
+            else:
+                head = LinearHead.from_bytes(content, session.bundle.manifest.width, where)
+        names, present = session.store.classes(), session.store.present()
+        head = head.present(present)
         if not set(head.ids.tolist()) <= names.keys():
             raise StoreCorruptError(DAMAGED.format(session.store.name, number, "classes without a name"))
         if not len(head.ids):
             return None
         labels = tuple(names[int(i)] for i in head.ids)
-        return InUse(number, head, labels, np.array(labels))
+        return InUse(number, head, labels, np.array(labels), None if tail is None else tail.present(present))
 
     def refit(self, session: "Session") -> None:
         """Fit what is left after forgetting."""

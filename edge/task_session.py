@@ -16,15 +16,17 @@ from ..bundle import Bundle, LinearLayer
 from ..errors import InputError, StoreBusyError, StoreCorruptError, StoreError
 from ..latent import Codes
 from ..manifest import Runtime, Task
+from .checks import check_path
 from .head import Float32
 from .runtime.conformance import check_conformance
-from .runtime.runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone
+from .runtime.runtime import Embedder, RuntimeChoice, choose_runtime, load_backbone, usable_cores
 from .store.database import stored_binding
 from .store.store import Store, StoredVersion, check_bound
 
 if TYPE_CHECKING:
     from ..key_files import PublicKeySource
     from ..keys import PublicKey
+    from ..tail_content import TailContent
 
 # Bytes of frames that go through the backbone together: three of 224 x 224 in colour, which took a tenth less time than
 # one by one on two cores (int8). More gain nothing, and each costs the runtime its activations once more.
@@ -68,6 +70,7 @@ class TaskSession(Generic[H]):
         store: The local store.
         serving: What is served.
         trusted: Keys of which one must have signed an update; None for any.
+        threads: Threads of the runtime; None for every core that this process may use.
     """
 
     def __init__(
@@ -78,10 +81,14 @@ class TaskSession(Generic[H]):
         store: Store,
         serving: Serving[H],
         trusted: "tuple[PublicKey, ...] | None" = None,
+        threads: int | None = None,
     ) -> None:
         self.bundle, self.runtime, self.embedder, self.store = bundle, runtime, embedder, store
         self.serving, self.trusted = serving, trusted
-        self.code = bundle.code(runtime)
+        self.threads = usable_cores() if threads is None else threads
+        # What is served beside the backbone, once it has been loaded.
+        self.loaded: object = None
+        self.code, self.map_code = bundle.code(runtime), bundle.map_code(runtime)
         # One adaptation, rollback or forgetting at a time; reentrant, since a progress callback may call back.
         self.adapting = threading.RLock()
         spec = bundle.manifest.input
@@ -89,6 +96,7 @@ class TaskSession(Generic[H]):
         self.batch = min(max(BATCH_BYTES // frame, 1), LARGEST_BATCH)
         # When a refit that could not be stored is due again, by the monotonic clock; 0 if there is none.
         self._retry = 0.0
+        self._closed = False
         # What the store held when the head in use was read: any commit, and what of it concerns the head.
         self._seen: tuple[Hashable, Hashable, H | None] = (None, None, None)
         self.in_use()
@@ -97,6 +105,11 @@ class TaskSession(Generic[H]):
     def shipped_head(self) -> LinearLayer | None:
         """The head that the bundle ships, read when it is first asked for; None if it ships none."""
         return self.bundle.head(self.runtime)
+
+    @cached_property
+    def tail(self) -> "TailContent | None":
+        """What can be trained beyond a head, read when it is first asked for; None where the bundle has no tail."""
+        return self.bundle.tail(self.runtime)
 
     def latents(self, frames: NDArray[np.generic]) -> Float32:
         """Embed checked frames ``(n, *shape)`` to ``(n, d) float32`` latents, within the range of the codes."""
@@ -109,9 +122,21 @@ class TaskSession(Generic[H]):
         chunks = [self.embedder.embed(frames[i : i + size]) for i in range(0, len(frames), size)]
         return self.code.clip(np.concatenate(chunks))
 
+    def latents_and_maps(self, frames: NDArray[np.generic]) -> tuple[Float32, Float32]:
+        """Embed at most one batch of checked frames to latents ``(n, d)`` and maps ``(n, *shape) float32``, likewise.
+
+        Raises:
+            BackendError: If the bundle has no maps.
+        """
+        latents, maps = self.embedder.embed_with_maps(frames)
+        return self.code.clip(latents), maps if self.map_code is None else self.map_code.clip(maps)
+
     def codes(self, frames: NDArray[np.generic]) -> Codes:
-        """Embed at most one batch of checked frames to ``(n, d) uint8`` codes."""
-        return self.code.encode(self.embedder.embed(frames))
+        """Embed at most one batch of checked frames to ``(n, width) uint8`` codes: of the latent, then of the map."""
+        if self.map_code is None:
+            return self.code.encode(self.embedder.embed(frames))
+        latents, maps = self.embedder.embed_with_maps(frames)
+        return np.concatenate([self.code.encode(latents), self.map_code.encode(maps)], 1)
 
     def in_use(self, within: float = 0.0) -> H | None:
         """Return the head in use, as last committed by any thread or process; None where there is none.
@@ -120,24 +145,26 @@ class TaskSession(Generic[H]):
 
         Args:
             within: What other learners have committed since the store was last asked is not seen for so many seconds.
+                Above 0 an adaptation in another thread is not waited for either: version 0 serves until it is done.
+
+        Raises:
+            StoreError: If it was closed.
         """
+        if self._closed:
+            raise StoreError(f"{self.store.name}: expected an open store, found that it was closed. Open it again.")
         stamp = self.store.stamp(within)
         seen, concerns, found = self._seen
         if stamp == seen and not (self._retry and time.monotonic() >= self._retry):
             return found
         if self.store.refit_pending and not self.store.read_only:
-            with self.adapting:
-                if self.store.refit_pending:
-                    try:
-                        self.serving.refit(self)
-                        self._retry = 0.0
-                    except StoreError as error:
-                        self._retry = time.monotonic() + RETRY_SECONDS
-                        import logging
-
-                        # A full disk, or somebody who writes: what is left is fitted when that is over.
-                        message = "%s Version 0 serves until what is left can be fitted and stored."
-                        logging.getLogger(__name__).warning(message, error)
+            # A prediction does not wait for a whole adaptation, unless there is nothing that could serve meanwhile.
+            if self.adapting.acquire(blocking=not within or self.shipped_head is None):
+                try:
+                    self._refit()
+                finally:
+                    self.adapting.release()
+            else:
+                self._retry = time.monotonic() + within
             stamp = self.store.stamp()
         else:
             self._retry = 0.0
@@ -149,6 +176,21 @@ class TaskSession(Generic[H]):
                 found = self.load()
         self._seen = (stamp, now, found)
         return found
+
+    def _refit(self) -> None:
+        """Fit what is left after forgetting, if nobody has done so by now."""
+        if not self.store.refit_pending:
+            return
+        try:
+            self.serving.refit(self)
+            self._retry = 0.0
+        except StoreError as error:
+            self._retry = time.monotonic() + RETRY_SECONDS
+            import logging
+
+            # A full disk, or somebody who writes: what is left is fitted when that is over.
+            message = "%s Version 0 serves until what is left can be fitted and stored."
+            logging.getLogger(__name__).warning(message, error)
 
     def settle(self) -> None:
         """Where what is left after forgetting gives no head: go back along the versions that were in use.
@@ -219,6 +261,7 @@ class TaskSession(Generic[H]):
 
     def close(self) -> None:
         """Close store and bundle. Closing twice is allowed."""
+        self._closed = True
         self.store.close()
         self.bundle.close()
 
@@ -236,8 +279,9 @@ def open_task(
     """Open a bundle and its store. See `Learner.open`."""
     # Before anything is made.
     check_bound(max_bytes)
-    if store is not None and os.fspath(store) in ("", ":memory:"):
-        raise InputError(f"expected the name of a file for the store, or None, found {store!r}.")
+    check_path(path, "the bundle")
+    if store is not None:
+        check_path(store, "the store, or None")
     trusted = None
     if trusted_keys is not None:
         from ..key_files import load_trusted_keys
@@ -253,17 +297,27 @@ def open_task(
                 f"{bundle.path.name}: expected a bundle for {serving.task}, found one for {bundle.manifest.task}. "
                 f"Open it with {other}.open()."
             )
-        bound = stored_binding(store)
+        bound = stored_binding(store, timeout)
         chosen = choose_runtime(bundle, runtime, bound.variant)
         manifest = bundle.manifest
-        embedder = load_backbone(bundle.backbone(chosen), chosen, manifest.input, manifest.width, threads)
+        maps = bundle.map_code(chosen)
+        shape = None if maps is None else maps.shape
+        embedder = load_backbone(bundle.backbone(chosen), chosen, manifest.input, manifest.width, threads, shape)
         # Before a store is made and bound to this variant: the remedy may be another one.
         conformed = check_conformance(bundle, chosen, embedder, bound.conformed)
-        opened = Store(store, bundle.variant(chosen).hash, manifest.width, manifest.classes, timeout, max_bytes)
+        opened = Store(
+            store,
+            bundle.variant(chosen).hash,
+            manifest.width,
+            manifest.classes,
+            timeout,
+            max_bytes,
+            0 if maps is None else maps.size,
+        )
         try:
             if opened.conformed != conformed:
                 opened.conformed = conformed
-            return TaskSession(bundle, chosen, embedder, opened, serving, trusted)
+            return TaskSession(bundle, chosen, embedder, opened, serving, trusted, threads)
         except BaseException:
             opened.close()
             raise

@@ -33,6 +33,11 @@ def save_update(
     now = session.in_use()
     if now is None:
         raise InputError("expected a head to save, found none: observe labelled samples and adapt() first.")
+    if now.tail is not None:
+        raise InputError(
+            f"expected a head to save, found that version {now.version} is a trained tail: an update holds the rows of "
+            f"a head only. Adapt with tail=False and save that, or export() the whole model."
+        )
     store, base = session.store, Base.of(session.bundle, session.runtime)
     created, known = max(int(time.time()), 0), now.head.layer.bias > ABSENT
     # The names of that head, whatever another process calls its classes by now.
@@ -92,17 +97,47 @@ def digest_of(update: Update) -> bytes:
     return hashlib.sha256(b"".join(sorted(row.tobytes() for row in rows))).digest()
 
 
-def apply_update(session: Session, path: str | os.PathLike[str]) -> int:
-    """Use the head of an update. See `Learner.apply_update`."""
-    store, base = session.store, Base.of(session.bundle, session.runtime)
+def apply_update(session: Session, path: str | os.PathLike[str], *, refuse: bool) -> int:
+    """Use the head of an update. See `Learner.apply_update`; `refuse` is whether new classes are refused."""
+    base = Base.of(session.bundle, session.runtime)
     update = read_update(path, base, trusted=session.trusted)
 
     def head() -> bytes:
-        classes = np.array(class_ids(store, update.classes), np.int64)
+        classes = np.array(_classes_of(session, update, refuse=refuse), np.int64)
         order = np.argsort(classes, kind="stable")
         return LinearHead(LinearLayer(update.weight[order], update.bias[order]), classes[order]).to_bytes()
 
     return take_update(session, update, base.variant, head)
+
+
+def _classes_of(session: Session, update: Update, *, refuse: bool) -> list[int]:
+    """Return the class id of each row of an update, adding classes that are new, inside a transaction.
+
+    A name means the class that has it now, else the one that was shipped under it, whatever has become of that:
+    renamed, it keeps its new name; merged or removed, it stays so, as with the shipped head.
+
+    Raises:
+        UpdateMismatchError: If one is new and new ones are refused, or none of them is left here.
+    """
+    store = session.store
+    ids = {name: number for number, name in store.classes().items()}
+    own = {ids[name] for name in update.classes if name in ids}
+    shipped = {name: i for i, name in enumerate(session.bundle.manifest.classes) if i not in own}
+    new = [name for name in update.classes if name not in ids and name not in shipped]
+    if refuse and new:
+        raise UpdateMismatchError(
+            f"expected an update for the classes {sorted(ids)[:20]}, since new ones are refused, found {new[:5]} in "
+            f"update {update.number}. Open with new_classes='add' to take them in."
+        )
+    found = [int(number) for number in class_ids(store, new) if number is not None]
+    ids = shipped | ids | dict(zip(new, found, strict=True))
+    numbers = [ids[name] for name in update.classes]
+    if not set(numbers) & store.present().keys():
+        raise UpdateMismatchError(
+            f"expected an update for a class that is here, found {list(update.classes)[:5]} in update {update.number}, "
+            f"which were removed. Add a class of that name to take it in."
+        )
+    return numbers
 
 
 def take_update(session: TaskSession[Any], update: Update, variant: str, head: Callable[[], bytes]) -> int:

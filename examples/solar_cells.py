@@ -72,6 +72,7 @@ def build(cells: Cells, taps: Taps, runtimes: Sequence[Runtime], path: Path, tic
         head="fit",
         taps=taps,
         runtimes=runtimes,
+        quantize=True,
         resize=SIZE,
         mean=MEAN / 255,
         std=STD / 255,

@@ -17,6 +17,12 @@ def tiny_bundle() -> Path:
 
 
 @pytest.fixture(scope="session")
+def tail_bundle() -> Path:
+    """A small real bundle whose last blocks can be trained, ONNX only; `tests/fixtures/make_tail.py` makes it."""
+    return FIXTURES / "tail.acc"
+
+
+@pytest.fixture(scope="session")
 def scenes() -> ModuleType:
     """The module `tests/fixtures/scenes.py`: `CLASSES`, `SHAPE`, `frames(n, seed, shift) -> (frames, labels)`."""
     return _load("scenes")

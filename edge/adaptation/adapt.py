@@ -14,6 +14,7 @@ from ..heads import AUTO, Head, Problem, Setting, Weights
 from ..heads.problem import ABSENT, Float64
 from ..store.samples import StoredSamples
 from .coordinates import Coordinates, embed
+from .current import Current
 from .curve import learning_curve
 from .displacement import carry_along, within_variance
 from .groups import indistinct, sample_groups
@@ -34,7 +35,7 @@ RETRIES = 4
 def adapt(
     samples: StoredSamples,
     shipped: Shipped,
-    current: LinearHead | None,
+    current: Current | None,
     names: Mapping[int, str],
     heads: Sequence[Head] = AUTO,
     only: Setting | None = None,
@@ -51,7 +52,7 @@ def adapt(
     Args:
         samples: The labelled samples.
         shipped: What the bundle brings along.
-        current: The head in use, or None.
+        current: What is in use, or None.
         names: Class names by id, for messages.
         heads: The kinds of head to try.
         only: Try nothing but this setting, unless it forgets a shipped class.
@@ -83,14 +84,14 @@ def adapt(
     # A class without samples here is taken to have moved as the others did.
     carried = None if found.source is None else carry_along(found.source, found.ids, given.codes, given.classes)
     coordinates, x = embed(samples.codes, carried, found.head, found.code)
-    weight = _weights(given, class_weight, sample_weight)
+    weight = weights_of(given, class_weight, sample_weight)
     local = weight if weight is None else weight[trained]
     problem = _problem(x, samples.classes, replace(found, source=carried), ids, coordinates, local)
     if only is not None:
         fixed: list[Head] = [Restricted(head, (only,)) for head in heads if head.name == only.head]
         # Labels may have changed since it was chosen, so that it would forget a class now: then search anew.
         heads = fixed if any(eligible(head, problem) for head in fixed) else heads
-    reference = shipped.predictor() or current
+    reference = shipped.predictor() or (current if isinstance(current, LinearHead) else None)
     trial = Trial(given, trained, found, reference, current, ids, names, coordinates, carried, weight)
     found_here = search(problem, heads, progress, groups=groups[trained], deadline=deadline)
     selection = found_here.choose()
@@ -178,9 +179,10 @@ def _classes(samples: StoredSamples, shipped: Shipped, names: Mapping[int, str])
     return ids.astype(np.int64)
 
 
-def _weights(
+def weights_of(
     samples: StoredSamples, class_weight: Mapping[int, float] | None, sample_weight: Mapping[int, float] | None
 ) -> Float64 | None:
+    """Return the ``(n,)`` weights of samples by those of classes and samples; None where there are none."""
     if not class_weight and not sample_weight:
         return None
     of_class, of_sample = class_weight or {}, sample_weight or {}

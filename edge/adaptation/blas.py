@@ -4,7 +4,7 @@ import ctypes
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 # Below so many operations of its greatest products an adaptation takes a fraction of a second on one core.
 SMALL = 2e9
@@ -16,6 +16,11 @@ _lock = threading.Lock()
 _inside, _before = 0, 0
 
 
+def small(samples: int, width: int) -> bool:
+    """Return whether an adaptation is so small that its products are done on one thread."""
+    return 2.0 * samples * width * min(samples, width) < SMALL
+
+
 @contextmanager
 def threads_for(samples: int, width: int) -> Iterator[None]:
     """Keep numpy's products on one thread while a small adaptation runs.
@@ -23,14 +28,23 @@ def threads_for(samples: int, width: int) -> Iterator[None]:
     OpenBLAS makes its threads wait for each other in a loop: where another process, or the inference runtime, has a
     core, each of a few hundred products of a millisecond may wait for tens. On a busy machine of two cores an
     adaptation took three to thirty times as long on two threads; on an idle one the second thread gains a few
-    milliseconds. It holds for the process, so other threads' products are slower meanwhile. Without OpenBLAS nothing
-    is done.
+    milliseconds.
 
     Args:
         samples: Number of samples.
         width: Dimensions of the latent.
     """
-    found = _functions() if 2.0 * samples * width * min(samples, width) < SMALL else None
+    with one_thread() if small(samples, width) else nullcontext():
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Keep numpy's products on one thread.
+
+    It holds for the process, so other threads' products are slower meanwhile. Without OpenBLAS nothing is done.
+    """
+    found = _functions()
     if found is None:
         yield
         return

@@ -1,7 +1,7 @@
 """What adapting costs, told beforehand: seconds, working memory, bytes on disk; and what is refused beforehand."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...errors import BudgetError, InputError
@@ -12,6 +12,8 @@ from .costs import Size, least_seconds, memory, seconds
 
 # Bytes that a sample takes beside its latent, in the table and in the index of digests; pages beside all samples.
 _ROW, _PAGES = 81, 12
+# More samples than this no device stores, and nothing was measured near it.
+MOST_SAMPLES = 10**9
 
 
 @dataclass(frozen=True)
@@ -20,15 +22,20 @@ class Estimate:
 
     Args:
         samples: Labelled samples that it was reckoned for.
-        seconds: Wall time of `adapt` in seconds; a guess within a factor of about three.
+        seconds: Time of `adapt` in seconds on one core that nothing else uses; a guess within a factor of two, and of
+            three for values. Where other processes use the cores, it takes as much longer as they take of them.
         memory: Greatest working memory in bytes, on top of what the process has; an upper bound.
         disk: Bytes that the store takes with so many samples of this width.
+        tail_seconds: What training the tail takes on top, in seconds, by how long a step takes now; 0 without a tail.
+        tail_memory: Working memory of that in bytes, an upper bound; 0 without a tail.
     """
 
     samples: int
     seconds: float
     memory: int
     disk: int
+    tail_seconds: float = 0.0
+    tail_memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,20 +59,35 @@ class Need:
 
 def estimate(session: Session, samples: int | None = None) -> Estimate:
     """Tell what adapting will cost. See `Learner.estimate`."""
-    return reckon(session, samples, lambda n: need(session, n))
+    found = reckon(session, samples, lambda n: need(session, n))
+    if session.tail is None:
+        return found
+    from ..tail.cost import memory as tail_memory
+    from ..tail.cost import usual_seconds
+    from ..tail.maps import KEPT
+
+    classes = max(len(session.store.classes()), 2)
+    return replace(
+        found,
+        tail_seconds=usual_seconds(session.tail, classes, found.samples, session.threads),
+        tail_memory=tail_memory(session.tail, classes, found.samples, KEPT),
+    )
 
 
 def reckon(session: TaskSession[Any], samples: int | None, need_of: Callable[[int], Need]) -> Estimate:
     """Tell what adapting will cost, by what it takes for a number of samples.
 
     Raises:
-        InputError: If `samples` is no number of samples.
+        InputError: If `samples` is no number of samples that a store may hold.
     """
-    if samples is not None and (isinstance(samples, bool) or not isinstance(samples, int) or samples < 2):
-        raise InputError(f"expected a number of samples from 2 on, found {samples!r}.")
+    whole = isinstance(samples, int) and not isinstance(samples, bool)
+    if samples is not None and not (whole and 2 <= samples <= MOST_SAMPLES):
+        raise InputError(f"expected a number of samples from 2 to {MOST_SAMPLES}, found {samples!r:.80}.")
     stored, labelled = session.store.count()
-    found, page = need_of(labelled if samples is None else samples), page_size(session.bundle.manifest.width)
-    disk = _PAGES * page + max(stored, found.samples) * (page / slots_per_page(found.width, page) + _ROW)
+    # Maps lie beside the latents.
+    found, width = need_of(labelled if samples is None else samples), session.store.width
+    page = page_size(width)
+    disk = _PAGES * page + max(stored, found.samples) * (page / slots_per_page(width, page) + _ROW)
     return Estimate(found.samples, found.seconds(), found.memory, int(disk))
 
 

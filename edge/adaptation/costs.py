@@ -3,6 +3,7 @@
 The terms follow from the algorithms; their constants were fitted to `benchmarks.growth` on an x86-64 processor.
 """
 
+import os
 import time
 from dataclasses import dataclass
 from statistics import median
@@ -13,6 +14,7 @@ from ..heads.closed import REGULARISATIONS, SOURCE_WEIGHTS
 from ..heads.softmax import EWC_REGULARISATIONS
 from ..heads.softmax import REGULARISATIONS as SOFTMAX_REGULARISATIONS
 from ..statistics import FULL_WIDTH, RANK
+from .blas import one_thread, small
 from .coordinates import WIDEST_ROTATION
 from .folds import FOLDS
 
@@ -25,6 +27,8 @@ _TOGETHER, _TEMPERED, _BLOCK = 1 << 22, 1 << 20, 4_096
 # Operations that a step costs, in those of a product of matrices; a step over all codes or logits is slower than that.
 _CODES, _EMBED, _EIGEN, _CLOSED, _PREDICT = 4_500.0, 1.4, 5.5, 1.75, 5.0
 _SOFTMAX, _SOFTMAX_LOGITS, _TEMPERATURE, _NOVELTY, _PROBE, _START = 0.45, 1_800.0, 8_100.0, 1.2, 28.0, 9e8
+# The same for the calls of one setting on one fold, with a source; what part of the least is sure to be needed.
+_CALLS, _SURE = 1.2e7, 1 / 3
 # Measured peaks lie above the sum of the arrays by less; what a process takes for anything at all.
 _SLACK, _LEAST = 1.25, 4e6
 
@@ -149,12 +153,23 @@ def seconds(size: Size) -> float:
     minimised = FOLDS * size.softmax * n * k * (4.0 * m * _SOFTMAX + _SOFTMAX_LOGITS)
     tempered = size.settings * n * k * _TEMPERATURE
     search = _EIGEN * turned + _CLOSED * closed + _PREDICT * predicted + minimised + tempered
-    return (_least(size) + search) / speed()
+    # Calls of numpy that small arrays hardly lengthen: from few samples on they are most of the time.
+    calls = _CALLS * FOLDS * size.settings * size.source
+    return (_least(size) + search + calls) / speed()
 
 
 def least_seconds(size: Size) -> float:
-    """Return about how many seconds it takes at least, whatever is left out of the search."""
-    return _least(size) / speed()
+    """Return a lower bound of how many seconds it takes at least, whatever is left out of the search."""
+    return surely(_least(size), size.samples, size.width)
+
+
+def surely(operations: float, samples: int, width: int) -> float:
+    """Return how many seconds so many operations take at least.
+
+    What is refused by it must be beyond what can be done: a third of what is reckoned, on every core that is used.
+    """
+    cores = 1 if small(samples, width) else os.cpu_count() or 1
+    return _SURE * operations / (cores * speed())
 
 
 def _least(size: Size) -> float:
@@ -168,12 +183,14 @@ def _least(size: Size) -> float:
 
 
 def speed() -> float:
-    """Return operations per second of a product of matrices, measured now; the median, should others interrupt."""
+    """Return operations a second of products of matrices on one core, now; the median, should others interrupt."""
     a = np.full((_SIDE, _SIDE), 0.5)
-    a @ a
     taken = []
-    for _ in range(_TIMES):
-        begun = time.perf_counter()
+    # As small adaptations are done; on several threads so small a product tells of the other processes.
+    with one_thread():
         a @ a
-        taken.append(time.perf_counter() - begun)
+        for _ in range(_TIMES):
+            begun = time.perf_counter()
+            a @ a
+            taken.append(time.perf_counter() - begun)
     return 2.0 * _SIDE**3 / max(median(taken), 1e-9)

@@ -93,13 +93,14 @@ def judge(
     """Compare two heads on samples that neither was fitted on.
 
     The gain is the difference of the class-balanced accuracies; a sign-flip test (see `evidence.weigh`) asks whether it
-    is more than chance explains. Every class is asked besides whether it is harmed, at a risk divided by the number of
+    is more than chance explains. Every class is asked besides whether it is harmed, at a risk divided among the
     classes; where more than half of a class's recall is lost, at the risk itself. A class that is now told from the
     others better than before is not harmed, whatever recall it loses: the head in use took too much for it.
 
-    Weights say which mistakes matter. As in fitting, a class counts by the mean of its samples' weights; the risk is
-    divided among the classes alike. Since signs of weighted differences are flipped, the tests hold for any weights: a
-    few samples of large weight are few pieces of evidence.
+    Weights say which mistakes matter. As in fitting, a class counts by the mean of its samples' weights, and by these
+    the risk is divided too, alike without any: beside a class that counts a hundred times as much, harm to another is
+    hardly tested, since it hardly matters. Since signs of weighted differences are flipped, the tests hold for any
+    weights: a few samples of large weight are few pieces of evidence.
 
     Args:
         y: ``(n,)`` labels.

@@ -17,6 +17,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class TailReport:
+    """What training the last blocks brought.
+
+    Args:
+        used: Whether the tail did better than the best head by more than chance explains, and so took its place.
+        reason: Why, or why not, in words.
+        before: Class-balanced accuracy of the best head on held-out samples; NaN where there was no comparison.
+        after: That of the tail, on the same samples, each predicted without it.
+        rate: Learning rate that the tail is trained with at first.
+        rounds: Rounds that it is trained for.
+        seconds: Wall time in seconds that it took.
+    """
+
+    used: bool
+    reason: str
+    before: float = float("nan")
+    after: float = float("nan")
+    rate: float = float("nan")
+    rounds: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
 class Report:
     """The outcome of one adaptation.
 
@@ -42,6 +65,7 @@ class Report:
         calibration: Expected calibration error of held-out probabilities without a temperature and with it; NaN where
             nothing could be held out.
         unknown: Whether frames unlike every class are told from now on.
+        tail: What training the last blocks brought; None where it was not tried.
     """
 
     applied: bool
@@ -62,6 +86,7 @@ class Report:
     enough: bool | None = None
     calibration: tuple[float, float] = (float("nan"), float("nan"))
     unknown: bool = False
+    tail: TailReport | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON; NaN becomes None."""
@@ -73,11 +98,20 @@ class Report:
         verdict = "applied" if self.applied else "not applied"
         source = self.chosen.setting.source_weight
         head = f"{self.chosen.setting.head}, source weight {source:g}" if source else self.chosen.setting.head
+        if self.tail is not None and self.tail.used:
+            head = f"tail, {self.tail.rounds} rounds"
         return f"{verdict} ({head}): {self.before:.3f} -> {self.after:.3f} on {self.samples} samples. {self.reason}"
 
 
 def report_of(
-    candidate: "Candidate", names: dict[int, str], truth: Ids, *, applied: bool, version: int, seconds: float
+    candidate: "Candidate",
+    names: dict[int, str],
+    truth: Ids,
+    *,
+    applied: bool,
+    version: int,
+    seconds: float,
+    tail: TailReport | None = None,
 ) -> Report:
     """Assemble the report of a candidate that was applied or not.
 
@@ -88,6 +122,7 @@ def report_of(
         applied: Whether it is put to use.
         version: Number of the version in use.
         seconds: Wall time until now.
+        tail: What training the last blocks brought, if it was tried.
 
     Returns:
         The report.
@@ -98,7 +133,15 @@ def report_of(
     unjudged = tuple(names[int(i)] for i in candidate.unseen)
     if unjudged:
         reason += f" No sample tells how well it knows {', '.join(unjudged[:5])} here."
-    if candidate.enough is False:
+    used = tail is not None and tail.used
+    if tail is not None and used:
+        reason += (
+            f" The last blocks were trained: {100 * (tail.after - tail.before):+.1f} points over the best head. What "
+            f"they keep of the source cannot be asked without its maps; they were held near the shipped ones."
+        )
+    elif tail is not None:
+        reason += f" {tail.reason}"
+    elif candidate.enough is False:
         reason += " It stays well below the source, and more samples hardly help: training the last blocks may."
     return Report(
         applied=applied,
@@ -117,7 +160,8 @@ def report_of(
         probe=candidate.probe,
         curve=candidate.curve,
         enough=candidate.enough,
-        calibration=_calibration(candidate, truth),
+        calibration=(float("nan"), float("nan")) if used else _calibration(candidate, truth),
+        tail=tail,
     )
 
 

@@ -4,12 +4,12 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ...errors import LabelError
-from ..head import LinearHead
+from ...errors import InputError, LabelError
+from ..checks import check_name
 from ..heads import AUTO, Setting
 from ..session import Session
 from ..statistics import SourceStatistics
@@ -20,11 +20,16 @@ from . import attempt
 from .adapt import Candidate, Shipped, adapt
 from .attempt import served
 from .blas import threads_for
+from .current import Current
 from .fisher import Fisher
-from .report import Report, report_of
+from .report import Report, TailReport, report_of
 from .wishes import Wishes, check_wishes, positive, sample_weights
 
+if TYPE_CHECKING:
+    from ..tail.head import TailHead
+
 Progress = Callable[[int, int], None]
+TailWish = Literal["auto"] | bool
 POINTS = 100.0
 
 
@@ -37,7 +42,7 @@ class Situation:
         names: Class names by id.
         shipped: What the bundle brings along, and what has become of its classes.
         frozen: Ids of the classes that are not trained on.
-        current: The head that the candidate is compared with, or None.
+        current: The head or tail that the candidate is compared with, or None.
         version: Its number.
     """
 
@@ -45,19 +50,27 @@ class Situation:
     names: dict[int, str]
     shipped: Shipped
     frozen: frozenset[int]
-    current: LinearHead | None
+    current: Current | None
     version: int
 
 
-def run(session: Session, wishes: Wishes[Setting], progress: Progress | None = None) -> Report:
-    """Choose, fit and judge a head, and use it if it is no worse. See `Learner.adapt`."""
+def run(
+    session: Session, wishes: Wishes[Setting], progress: Progress | None = None, tail: "TailWish" = "auto"
+) -> Report:
+    """Choose, fit and judge a head, or a tail, and use it if it is no worse. See `Learner.adapt`."""
     check_wishes(wishes, POINTS)
-    return attempt.run(session, lambda version: _attempt(session, version, wishes, progress), wishes.on_insufficient)
+    check_tail(session, tail)
+    return attempt.run(
+        session, lambda version: _attempt(session, version, wishes, progress, tail), wishes.on_insufficient
+    )
 
 
 def refit(session: Session) -> None:
-    """After forgetting: put to use what a learner that never saw the forgotten samples would have."""
-    attempt.refit(session, lambda version: _attempt(session, version, Wishes()))
+    """After forgetting: put to use what a learner that never saw the forgotten samples would have.
+
+    Of heads alone: a tail takes minutes, and this is done where somebody waits for a prediction.
+    """
+    attempt.refit(session, lambda version: _attempt(session, version, Wishes(), tail=False))
 
 
 def situation(session: Session, version: int) -> Situation:
@@ -82,7 +95,7 @@ def situation(session: Session, version: int) -> Situation:
                 None if source is None else Fisher.from_arrays(source),
             ),
             store.frozen_classes(),
-            None if head is None else head.head,
+            None if head is None else head.tail or head.head,
             version,
         )
 
@@ -103,11 +116,26 @@ def propose(session: Session, now: Situation, wishes: Wishes[Setting], progress:
             AUTO,
             wishes.only,
             progress,
-            class_weight=_class_weights(wishes.class_weight, now.names),
+            class_weight=class_weights(wishes.class_weight, now.names),
             sample_weight=sample_weights(wishes, now.samples.ids),
             frozen=now.frozen,
             max_forgetting=wishes.max_forgetting,
             deadline=deadline,
+        )
+
+
+def check_tail(session: Session, tail: TailWish) -> None:
+    """Check that a tail can be trained, if that is asked for.
+
+    Raises:
+        InputError: If it cannot, or what is asked for is not one of what there is.
+    """
+    if tail not in ("auto", True, False):
+        raise InputError(f"expected tail to be 'auto', True or False, found {tail!r:.80}.")
+    if tail is True and session.map_code is None:
+        raise InputError(
+            f"expected a bundle with a tail for {session.runtime}, found none in {session.bundle.path.name}. Convert "
+            f"the model with a cut in front of its last blocks, or leave tail='auto'."
         )
 
 
@@ -119,11 +147,14 @@ def last_setting(session: Session) -> Setting | None:
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """A candidate with what it started from. See `attempt.Attempt`."""
+    """A candidate with what it started from, and what came of the tail. See `attempt.Attempt`."""
 
     session: Session
     now: Situation
     candidate: Candidate
+    tail: TailReport | None = None
+    trained: "TailHead | None" = None
+    half: bool = False
 
     @property
     def version(self) -> int:
@@ -136,7 +167,13 @@ class _Attempt:
     def report(self, *, applied: bool, seconds: float) -> Report:
         now = self.now
         return report_of(
-            self.candidate, now.names, now.samples.classes, applied=applied, version=now.version, seconds=seconds
+            self.candidate,
+            now.names,
+            now.samples.classes,
+            applied=applied,
+            version=now.version,
+            seconds=seconds,
+            tail=self.tail,
         )
 
     def commit(self, report: Report) -> tuple[int, Report] | None:
@@ -145,14 +182,33 @@ class _Attempt:
         plain = report.to_dict()
         names = ("judgement", "reason", "before", "after", "samples", "classes", "seconds")
         figures = {name: plain[name] for name in names}
+        content = head.to_bytes()
+        if self.trained is not None:
+            figures["tail"] = plain["tail"]
+            content = replace(self.trained, linear=head).to_bytes(half=self.half)
         kept = json.dumps({"summary": str(report), "setting": asdict(report.chosen.setting), **figures})
-        version = self.session.commit(kept, head.to_bytes(), self.now.samples.ids)
+        version = self.session.commit(kept, content, self.now.samples.ids)
         return None if version is None else (version, report)
 
 
-def _attempt(session: Session, version: int, wishes: Wishes[Setting], progress: Progress | None = None) -> _Attempt:
-    now = situation(session, version)
-    return _Attempt(session, now, propose(session, now, wishes, progress))
+def _attempt(
+    session: Session,
+    version: int,
+    wishes: Wishes[Setting],
+    progress: Progress | None = None,
+    tail: "TailWish" = "auto",
+) -> _Attempt:
+    begun, now = time.perf_counter(), situation(session, version)
+    candidate = propose(session, now, wishes, progress)
+    if tail is False or session.map_code is None:
+        return _Attempt(session, now, candidate)
+    if tail == "auto" and candidate.enough is not False:
+        return _Attempt(session, now, candidate)
+    from ..tail.run import improve
+
+    deadline = None if wishes.max_seconds is None else begun + wishes.max_seconds
+    found = improve(session, now, candidate, wishes, tail, deadline, progress)
+    return _Attempt(session, now, found.candidate, found.report, found.head, found.half)
 
 
 def _novelty(session: Session, candidate: Candidate, now: Situation) -> Novelty | None:
@@ -167,11 +223,20 @@ def _novelty(session: Session, candidate: Candidate, now: Situation) -> Novelty 
         )
 
 
-def _class_weights(weights: Mapping[str, float] | None, names: dict[int, str]) -> dict[int, float] | None:
+def class_weights(weights: Mapping[str, float] | None, names: dict[int, str]) -> dict[int, float] | None:
+    """Return the weights of classes by id, checked.
+
+    Raises:
+        LabelError: If one is for no class, or two are for one.
+    """
     if weights is None:
         return None
-    ids = {name: number for number, name in names.items()}
-    unknown = [name for name in weights if name not in ids]
-    if unknown:
-        raise LabelError(f"expected weights for the classes {list(ids)[:20]}, found one for {unknown[0]!r}.")
-    return {ids[name]: positive(weight) for name, weight in weights.items()}
+    ids, found = {name: number for number, name in names.items()}, dict[int, float]()
+    for given, weight in weights.items():
+        name = check_name(given)
+        if name not in ids:
+            raise LabelError(f"expected weights for the classes {list(ids)[:20]}, found one for {given!r:.80}.")
+        if ids[name] in found:
+            raise LabelError(f"expected one weight for the class {name!r}, found two. Name it once.")
+        found[ids[name]] = positive(weight)
+    return found

@@ -108,10 +108,10 @@ class Search:
         y, part, weight = self.problem.y[judged], fold[judged], self.weight
         labels = np.stack([job.logits[row].argmax(axis=1)[judged] for job, row in rows])
         correct, losses = labels == y, np.stack([job.losses[row] for job, row in rows])
-        winner = _best(correct, losses, weight)
+        winner = best_row(correct, losses, weight)
         numbers = distinct(part)
         others = part != numbers[:, None]
-        picks = [_best(correct[:, o], losses[:, o], weight[o]) if o.any() else winner for o in others]
+        picks = [best_row(correct[:, o], losses[:, o], weight[o]) if o.any() else winner for o in others]
         # Of each fold's choice all logits, to find its temperature on the other folds.
         logits = np.stack([rows[pick][0].logits[rows[pick][1]][judged] for pick in picks])
         away = np.where(others.any(axis=1, keepdims=True), others, True)
@@ -274,7 +274,7 @@ def _weight(problem: Problem, judged: NDArray[np.intp]) -> Float64:
     return result
 
 
-def _best(correct: NDArray[np.bool_], each: Float64, weight: Float64) -> int:
+def best_row(correct: NDArray[np.bool_], each: Float64, weight: Float64) -> int:
     """Return the row with the least loss among those whose accuracy is about the best; the first of equals."""
     share = weight / weight.sum()
     accuracy = correct @ share

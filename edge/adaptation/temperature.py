@@ -12,6 +12,8 @@ WORST = 10.0
 # Of a free softmax head, the temperature at a regularisation of 1e-4 and the power of the regularisation that it falls
 # with; as many held-out samples as that knowledge is worth. From seven collections, none of them one that is reported.
 _AT, _POWER, _WORTH = 1e-4, 0.4, 8.0
+# So many samples more are taken to be right, and as many to be of the runner-up. From draws that are not reported.
+_MORE = 0.25
 # The search is over the logarithm of the inverse temperature, in units of the median range of a sample's logits.
 _SPAN, _ENOUGH, _MOST = 6.0, 1e-4, 40
 # Logits looked at together.
@@ -53,9 +55,12 @@ def best_temperatures(
     Guo et al. 2017, "On Calibration of Modern Neural Networks". The loss is convex in the inverse temperature; Newton's
     method on its slope finds the minimum, bisection where Newton's steps do not shrink.
 
-    Few samples tell a temperature badly, and one that was lucky with them is too sure. Where a usual temperature is
-    known, what is found is the mode of the posterior under a gamma prior of the inverse temperature around it, worth
-    eight samples.
+    Few samples tell a temperature badly, and one that was lucky with them is too sure: where all are right, no
+    probability short of 1 is most likely. So half a sample more is taken to be as likely right as of the runner-up,
+    as Platt 1999, "Probabilistic Outputs for Support Vector Machines", smooths targets: among n samples a share of a
+    quarter in n + 1/2, which has a meaning at any scale of logits. Where a usual temperature is known besides,
+    what is found is the mode of the posterior under a gamma prior of the inverse temperature around it, worth eight
+    samples.
 
     Args:
         logits: ``(r, n, k)`` of held-out samples, by each of r settings.
@@ -97,16 +102,19 @@ def _search(logits: Float64, y: NDArray[np.int64], weight: Float64, usual: Float
     own = below[y, :, np.arange(len(y))].T
     shown = own > ABSENT / 2
     if lacking:
-        below[unknown] = 0
         own, weight = np.where(shown, own, 0), np.where(shown, weight, 0)
+        below[unknown] = -np.inf
+    # Samples of unequal weights are worth fewer (Kish); without any, the usual temperature stands.
+    whole, squares = weight.sum(axis=1), (weight**2).sum(axis=1)
+    sample = np.divide(squares, whole, out=np.ones_like(whole), where=whole > 0)
+    aim = _smoothed(below, y, own, whole / sample)
+    if lacking:
+        below[unknown] = 0
     # The median; numpy's own loads its masked arrays first.
     scale = np.partition(-below.min(axis=0), len(y) // 2, axis=1)[:, len(y) // 2, None]
     scale[scale == 0] = 1
     below /= scale
-    own = own / scale
-    # Samples of unequal weights are worth fewer (Kish); without any, the usual temperature stands.
-    whole, squares = weight.sum(axis=1), (weight**2).sum(axis=1)
-    sample = np.divide(squares, whole, out=np.ones_like(whole), where=whole > 0)
+    own, aim = own / scale, aim / scale
     prior, centre = np.where(np.isnan(usual), 0, _WORTH * sample), np.nan_to_num(usual, nan=1.0) / scale[:, 0]
 
     def shares(power: Float64) -> Float64:
@@ -123,11 +131,23 @@ def _search(logits: Float64, y: NDArray[np.int64], weight: Float64, usual: Float
         share *= below
         spread = share.sum(axis=0) / whole - mean**2
         drawn, inverse = prior * (centre - np.exp(-power)), prior * np.exp(-power)
-        return ((mean - own) * weight).sum(axis=1) + drawn, np.exp(power) * (spread * weight).sum(axis=1) + inverse
+        return ((mean - aim) * weight).sum(axis=1) + drawn, np.exp(power) * (spread * weight).sum(axis=1) + inverse
 
     power = _root(slope, len(logits))
     losses = np.log(shares(power).sum(axis=0)) - own * np.exp(power)[:, None]
     return scale[:, 0] / np.exp(power), np.where(shown, np.minimum(losses, WORST), WORST)
+
+
+def _smoothed(below: Float64, y: NDArray[np.int64], own: Float64, samples: Float64) -> Float64:
+    """Return the ``(r, n)`` logits to aim at: of the sample's class, and for a small share of the runner-up."""
+    rows = np.arange(len(y))
+    below[y, :, rows] = -np.inf
+    other = below.max(axis=0)
+    below[y, :, rows] = own.T
+    share = (_MORE / (samples + 2 * _MORE))[:, None]
+    # Where there is but one class, nothing is wrong.
+    result: Float64 = own + share * np.where(np.isfinite(other), other - own, 0)
+    return result
 
 
 def _root(slope: Slope, r: int) -> Float64:

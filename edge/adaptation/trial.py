@@ -13,6 +13,7 @@ from ..heads.problem import Float64
 from ..statistics import SourceStatistics
 from ..store.samples import StoredSamples
 from .coordinates import Coordinates
+from .current import Current
 from .groups import Groups
 from .guard import Judgement, judge
 from .probe import ProbeReport, compare_on_probe, forgets
@@ -65,7 +66,7 @@ class Trial:
         trained: ``(n,)`` which of them are trained on; the others belong to frozen classes.
         shipped: What the bundle brings along, with one row per class.
         reference: The head that is asked about the source beside the candidate.
-        current: The head in use, or None.
+        current: The head or tail in use, or None.
         ids: ``(k,)`` class ids of the candidate.
         names: Class names by id.
         coordinates: Where the candidate was solved.
@@ -77,7 +78,7 @@ class Trial:
     trained: NDArray[np.bool_]
     shipped: Shipped
     reference: LinearHead | None
-    current: LinearHead | None
+    current: Current | None
     ids: Ids
     names: Mapping[int, str]
     coordinates: Coordinates
@@ -91,10 +92,10 @@ class Trial:
         head = LinearHead(self.coordinates.layer(weights, code), ids, samples.ids[self.trained], predicted)
         y = np.searchsorted(ids, samples.classes)
         # Samples of frozen classes were not trained on: the head itself is asked.
-        after = _places(predicted if self.trained.all() else self._held_out(head), ids)
+        after = places_among(predicted if self.trained.all() else self._held_out(head), ids)
         before, known = None, np.zeros(len(ids), np.bool_)
         if self.current is not None:
-            known, before = self.current.knows(ids), _places(self._held_out(self.current), ids)
+            known, before = self.current.knows(ids), places_among(self._held_out(self.current), ids)
         compared = (after >= 0) if before is None else (after >= 0) & known[y]
         return Candidate(
             head,
@@ -112,13 +113,13 @@ class Trial:
         if self.reference is None:
             return float("nan")
         compared = (after >= 0) & self.reference.knows(self.ids)[y]
-        home = _places(self._held_out(self.reference), self.ids)
+        home = places_among(self._held_out(self.reference), self.ids)
         return 100 * (self._accuracy(y, after, compared) - self._accuracy(y, home, compared))
 
     def _accuracy(self, y: Ids, found: Ids, rows: NDArray[np.bool_]) -> float:
         return balanced_accuracy(y[rows], found[rows], None if self.weight is None else self.weight[rows])
 
-    def _held_out(self, head: LinearHead) -> Ids:
+    def _held_out(self, head: Current) -> Ids:
         """Return what a head predicts for each sample without it, some at a time, since latents take 4 times a code."""
         samples, parts = self.samples, range(0, len(self.samples.ids), _ROWS)
         found = [
@@ -167,6 +168,6 @@ def balanced_accuracy(
     return min(float(right @ each / each.sum()), 1.0)
 
 
-def _places(found: Ids, ids: Ids) -> Ids:
+def places_among(found: Ids, ids: Ids) -> Ids:
     """Return places among ascending ids; -1 for an id that is not among them."""
     return np.where(np.isin(found, ids), np.searchsorted(ids, found), -1)

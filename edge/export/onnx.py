@@ -18,7 +18,7 @@ from .onnx_graph import OpenGraph, node
 _INSIDE = ("low", "high", "weight", "bias", "raised", "clipped")
 _INSIDE_MERGED = ("row_logits", "row_probabilities", "sums", "least", "positive")
 # The logarithm of a probability that rounds to 0 must stay finite.
-_LEAST_NORMAL = np.array(2.0**-126, np.float32)
+LEAST_NORMAL = np.array(2.0**-126, np.float32)
 
 
 def export_onnx(
@@ -63,7 +63,7 @@ def export_onnx(
     summing: list[bytes] = []
     if head.sums is not None:
         row_logits, row_probabilities, sums, least, positive = (graph.fresh(f"head/{name}") for name in _INSIDE_MERGED)
-        constants |= {sums: head.sums, least: _LEAST_NORMAL}
+        constants |= {sums: head.sums, least: LEAST_NORMAL}
         summing = [
             node("MatMul", (row_probabilities, sums), probabilities),
             node("Max", (probabilities, least), positive),
@@ -77,7 +77,7 @@ def export_onnx(
         *summing,
     ]
     k = len(head.classes)
-    metadata = {"classes": json.dumps(head.classes), **_about(spec, provenance)}
+    metadata = {"classes": json.dumps(head.classes), **about(spec, provenance)}
     return graph.close(nodes, constants, {probabilities: k, logits: k}, metadata)
 
 
@@ -116,7 +116,7 @@ def export_values_onnx(
         node("Min", (raised, high), clipped),
         node("Gemm", (clipped, weight, bias), values, transB=1),
     ]
-    metadata = {"targets": json.dumps(list(targets)), **_about(spec, provenance)}
+    metadata = {"targets": json.dumps(list(targets)), **about(spec, provenance)}
     return graph.close(nodes, constants, {values: len(targets)}, metadata)
 
 
@@ -130,6 +130,7 @@ def _read(backbone: bytes, code: LatentCode) -> OpenGraph:
     return graph
 
 
-def _about(spec: InputSpec | None, provenance: Mapping[str, str] | None) -> dict[str, str]:
+def about(spec: InputSpec | None, provenance: Mapping[str, str] | None) -> dict[str, str]:
+    """Return what is noted in a file of where it comes from and what it takes in."""
     about = {} if spec is None else {"input": json.dumps(asdict(spec))}
     return about if provenance is None else {**about, "provenance": json.dumps(dict(provenance))}

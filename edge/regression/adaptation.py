@@ -1,6 +1,6 @@
 """One adaptation of a regression head: from latents and targets to a candidate, and what the guard says of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -94,6 +94,7 @@ def adapt(
     sample_weight: Mapping[int, float] | None = None,
     max_forgetting: float | None = None,
     deadline: float | None = None,
+    names: Sequence[str] = (),
 ) -> RegressionCandidate:
     """Choose, fit and judge a regression head.
 
@@ -108,6 +109,7 @@ def adapt(
         max_forgetting: How much less well, of 0 to 1, the source's targets may follow from the candidate than from the
             shipped head, but for an offset and a scale; None for a tenth, and as much more as is gained here.
         deadline: When the search must end, by `time.perf_counter`.
+        names: ``(t,)`` names of the targets, for the guard's reason.
 
     Returns:
         The candidate. Equal arguments give an equal candidate.
@@ -149,7 +151,7 @@ def adapt(
         kept = None
         if shipped.source is not None and source is not None and prior is not None:
             kept = (shipped.source.kept(source, prior), shipped.source.kept(source, choice.weights))
-        judgement = judge(y, choice.predicted, before, units, scale, weight)
+        judgement = judge(y, choice.predicted, before, units, scale, weight, names)
         return RegressionCandidate(head, choice, judgement, old, Fit.of(y, choice.predicted, weight), kept)
 
     candidate = judged(choose(problem, None if only is None else [only], progress, deadline))

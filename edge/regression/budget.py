@@ -84,8 +84,8 @@ def seconds(size: Size) -> float:
 
 
 def least_seconds(size: Size) -> float:
-    """Return about how many seconds it takes at least, whatever is left out of the search."""
-    return (_fixed(size) + _system(size, 1)) / costs.speed()
+    """Return a lower bound of how many seconds it takes at least, whatever is left out of the search."""
+    return costs.surely(_fixed(size) + _system(size, 1), size.samples, size.width)
 
 
 def _system(size: Size, priors: int) -> float:

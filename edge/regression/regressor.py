@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InputError
-from ..checks import check_frames, check_ids, check_once, check_threads, check_timeout
+from ..checks import check_frames, check_ids, check_once, check_progress, check_threads, check_timeout
 from ..embedding import OnDuplicate, embed_new
 from ..results import Forgotten, Version
 from ..runtime.runtime import RuntimeChoice
@@ -201,6 +201,7 @@ class Regressor:
         """
         if on_insufficient not in ("keep", "apply", None):
             raise InputError(f"expected on_insufficient to be 'keep', 'apply' or None, found {on_insufficient!r}.")
+        check_progress(progress)
         # Imported where it is needed: a device that only predicts starts sooner.
         from ..adaptation.wishes import Wishes
         from .run import run

@@ -91,6 +91,7 @@ def propose(
             sample_weight=sample_weights(wishes, now.samples.ids),
             max_forgetting=wishes.max_forgetting,
             deadline=None if wishes.max_seconds is None else time.perf_counter() + wishes.max_seconds,
+            names=session.bundle.manifest.classes,
         )
 
 

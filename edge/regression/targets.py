@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import InputError, LabelError, StoreCorruptError
+from ...errors import LabelError, StoreCorruptError
 from ..store.connection import Connection
 from ..store.database import damage
+from ..store.sample_rows import change
 
 Float64 = NDArray[np.float64]
 Values = ArrayLike | Sequence[float | None] | Sequence[Sequence[float] | None]
@@ -59,15 +60,15 @@ def write(db: Connection, ids: Sequence[int], values: Float64) -> None:
 
     Raises:
         InputError: If an id is not stored.
+        StoreCorruptError: If a row is damaged.
     """
     for number, row in zip(ids, values, strict=True):
         content = None if np.isnan(row).all() else row.astype("<f8").tobytes()
-        if db.run("UPDATE samples SET target = ? WHERE id = ?", (content, int(number))).rowcount != 1:
-            raise InputError(f"expected ids that observe() returned, found {number}. Look it up and try again.")
+        change(db, number, target=content)
 
 
 def read(db: Connection, targets: int) -> Float64:
-    """Return the ``(n, t)`` targets of all samples that have some, in the order of the ids.
+    """Return the ``(n, t)`` targets of all samples that have some, in the order of the ids; read the rows' seals first.
 
     Raises:
         StoreCorruptError: If a row does not hold as many finite numbers.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ...errors import BackendError
 from ...manifest import InputSpec
-from .runtime import Float32, check_latents, embedding_failed
+from .runtime import Float32, check_latents, embedding_failed, no_maps
 from .tflite_scan import refuse_unsound_model
 
 
@@ -70,6 +70,10 @@ class LiteRTEmbedder:
         except Exception as error:
             raise embedding_failed(self.description, frames, error) from error
         return check_latents(latents, len(frames), self._width, self.description)
+
+    def embed_with_maps(self, frames: NDArray[np.generic]) -> tuple[Float32, Float32]:
+        """Refuse: a backbone in this format gives no maps."""
+        raise no_maps(self.description)
 
 
 def _version(module: str) -> str:

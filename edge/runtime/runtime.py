@@ -38,6 +38,19 @@ class Embedder(Protocol):
             ``(n, d) float32`` latents.
         """
 
+    def embed_with_maps(self, frames: NDArray[np.generic]) -> tuple[Float32, Float32]:
+        """Run a backbone that gives maps too, once.
+
+        Args:
+            frames: As for `embed`.
+
+        Returns:
+            ``(n, d) float32`` latents and ``(n, *shape) float32`` maps.
+
+        Raises:
+            BackendError: If it gives none.
+        """
+
 
 def installed(runtime: Runtime) -> str | None:
     """Return the module that serves a runtime on this machine, or None."""
@@ -78,7 +91,12 @@ def choose_runtime(bundle: Bundle, wanted: RuntimeChoice = "auto", bound_to: str
 
 
 def load_backbone(
-    content: bytes, runtime: Runtime, spec: InputSpec, width: int, threads: int | None = None
+    content: bytes,
+    runtime: Runtime,
+    spec: InputSpec,
+    width: int,
+    threads: int | None = None,
+    map_shape: tuple[int, ...] | None = None,
 ) -> Embedder:
     """Load a backbone into its runtime.
 
@@ -88,6 +106,7 @@ def load_backbone(
         spec: What one raw sample is.
         width: Number of dimensions of the latent.
         threads: Threads that the runtime may use; None takes every core that this process may use.
+        map_shape: Shape of one map, where the backbone gives maps; ONNX only.
 
     Returns:
         The loaded backbone.
@@ -108,7 +127,9 @@ def load_backbone(
     if runtime == "onnx":
         from .onnx import OnnxEmbedder
 
-        return OnnxEmbedder(content, spec, width, threads)
+        return OnnxEmbedder(content, spec, width, threads, map_shape)
+    if map_shape is not None:
+        raise no_maps("LiteRT")
     from .litert import LiteRTEmbedder
 
     return LiteRTEmbedder(content, spec, width, threads, module)
@@ -119,6 +140,11 @@ def embedding_failed(description: str, frames: NDArray[np.generic], error: Excep
     return BackendError(
         f"{description} failed on {frames.shape} {frames.dtype}: {str(error)[:300]} Convert the model again."
     )
+
+
+def no_maps(description: str) -> BackendError:
+    """Return the error for a backbone that is asked for maps and gives none."""
+    return BackendError(f"expected a backbone that gives maps, found one for {description} that does not. Use ONNX.")
 
 
 def check_latents(latents: NDArray[np.generic], n: int, width: int, who: str) -> Float32:
@@ -141,13 +167,26 @@ def check_latents(latents: NDArray[np.generic], n: int, width: int, who: str) ->
             f"expected latents ({n}, {width}) float32, found that {who} gives {latents.shape} {latents.dtype}. "
             f"Convert the model again with a free batch axis."
         )
-    found = cast(Float32, latents)
+    return _check_finite(cast(Float32, latents), "latents", who)
+
+
+def check_maps(maps: NDArray[np.generic], n: int, shape: tuple[int, ...], who: str) -> Float32:
+    """Check the maps ``(n, *shape) float32`` that a backbone gave, as `check_latents` does latents."""
+    if maps.dtype != _FLOAT32 or maps.shape != (n, *shape):
+        raise BackendError(
+            f"expected maps {(n, *shape)} float32, found that {who} gives {maps.shape} {maps.dtype}. "
+            f"Convert the model again with a free batch axis."
+        )
+    return _check_finite(cast(Float32, maps), "maps", who)
+
+
+def _check_finite(found: Float32, what: str, who: str) -> Float32:
     # A sum of squares is finite only if all values are, and costs one product at every prediction.
     flat = found.ravel()
     if not (math.isfinite(flat.dot(flat)) or np.isfinite(found).all()):
-        place = int(np.isfinite(found).all(axis=1).argmin())
+        place = int(np.isfinite(found).reshape(len(found), -1).all(axis=1).argmin())
         raise BackendError(
-            f"expected finite latents, found that {who} gives NaN or infinity for frame {place} of {n}. "
+            f"expected finite {what}, found that {who} gives NaN or infinity for frame {place} of {len(found)}. "
             f"Look at that frame, or convert the model again."
         )
     return found

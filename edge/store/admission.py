@@ -25,9 +25,9 @@ class Admission:
 
 
 def admit(db: Connection, width: int, new: Sequence[NewSample], codes: Codes) -> Admission:
-    """Store samples with their ``(n, d) uint8`` codes, inside a transaction. See `Store.admit`."""
+    """Store samples with their ``(n, width) uint8`` codes, inside a transaction. See `Store.admit`."""
     class_table.require(db, [sample.label for sample in new])
-    if not db.count_setting("max_bytes"):
+    if not bounds.bound_of(db):
         return Admission(np.array(samples.insert(db, new, codes), np.int64), np.empty(0, np.int64))
     chosen = make_room(db, width, new)
     kept = list(chosen.kept)
@@ -39,7 +39,7 @@ def admit(db: Connection, width: int, new: Sequence[NewSample], codes: Codes) ->
 
 def stage(db: Connection, width: int, digests: Sequence[bytes], codes: Codes) -> None:
     """Put as many codes aside as a bounded store has room for, inside a transaction. See `Store.stage`."""
-    n, most = len(digests), db.count_setting("max_bytes")
+    n, most = len(digests), bounds.bound_of(db)
     if most:
         n = max(bounds.room(db, width, [NewSample(None, digest, None, None) for digest in digests], most), 0)
     staging.stage(db, digests[:n], codes[:n])
@@ -49,7 +49,7 @@ def make_room(db: Connection, width: int, new: Sequence[NewSample]) -> reservoir
     """Choose which new samples stay, and erase the stored ones that give way, inside a transaction; versions stay."""
     seen = erase.read_seen(db)
     arrivals = [reservoir.UNLABELLED if sample.label is None else sample.label for sample in new]
-    room = bounds.room(db, width, new, db.count_setting("max_bytes"))
+    room = bounds.room(db, width, new, bounds.bound_of(db))
     stored = census.ids_by_class(db) if room < len(new) else {}
     chosen = reservoir.plan(stored, seen, arrivals, room, db.count_setting("draws"))
     erase.drop_samples(db, chosen.evicted, evicting=True)

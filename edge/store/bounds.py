@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...errors import InputError
+from ...errors import InputError, StoreCorruptError
 from . import saved
 from .connection import Connection
+from .database import damage
 from .samples import NewSample
 from .schema import slots_per_page
 from .versions import MAX_VERSIONS
@@ -20,7 +21,7 @@ from .versions import MAX_VERSIONS
 MIN_BYTES = 2**20
 # What a sample takes beside its latent and texts: a row of the table, and an entry of the index of digests, whose pages
 # are about two thirds full. Beside all samples: a page or two for each table.
-_ROW_BYTES, _INDEX_BYTES, _FIXED_PAGES = 44, 37, 12
+_ROW_BYTES, _INDEX_BYTES, _FIXED_PAGES = 50, 37, 12
 # Versions may claim this share of the file before samples do.
 _VERSIONS_SHARE = 0.25
 _TEXT = "coalesce(length(cast(key AS BLOB)), 0) + coalesce(length(cast(tag AS BLOB)), 0)"
@@ -35,11 +36,25 @@ def check_bound(max_bytes: float | None) -> None:
     if max_bytes is None or (isinstance(max_bytes, float) and max_bytes == math.inf):
         return
     whole = isinstance(max_bytes, int | np.integer) and not isinstance(max_bytes, bool)
+    # 5e7 is easier to read than 50000000.
+    whole = whole or (isinstance(max_bytes, float) and max_bytes.is_integer())
     if not whole or not MIN_BYTES <= max_bytes < 2**62:
         raise InputError(
-            f"expected max_bytes of at least {MIN_BYTES} for a store, None to keep the bound that it has, or math.inf "
-            f"to lift it, found {max_bytes!r:.80}."
+            f"expected max_bytes as a whole number from {MIN_BYTES} to below 2**62 for a store, None to keep the bound "
+            f"that it has, or math.inf to lift it, found {max_bytes!r:.80}."
         )
+
+
+def bound_of(db: Connection) -> int:
+    """Return the bound of the file in bytes; 0 for none.
+
+    Raises:
+        StoreCorruptError: If it is none that could be set: samples would give way to it.
+    """
+    found = db.count_setting("max_bytes")
+    if found and not MIN_BYTES <= found < 2**62:
+        raise StoreCorruptError(damage(db.name, f"its setting 'max_bytes' is {found}"))
+    return found
 
 
 def used(db: Connection, width: int) -> int:

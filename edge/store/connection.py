@@ -12,6 +12,7 @@ from typing import Any
 
 from ...errors import StoreCorruptError, StoreError
 from .database import BUSY, FAILURES, as_store_error, connect, damage, is_read_only
+from .leftover import MARK, next_mark
 
 Value = str | int | float | bytes
 # The log is copied into the file and cut when it has grown to about this many bytes, whatever the size of a page.
@@ -83,7 +84,10 @@ class Connection:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 self._check_place()
+                before = self._connection.total_changes
                 yield
+                if self._connection.total_changes != before:
+                    self._mark()
                 self._check_place()
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -104,6 +108,12 @@ class Connection:
                 yield
             finally:
                 self._connection.execute("ROLLBACK")
+
+    def _mark(self) -> None:
+        """Tell this transaction from all others, so that a log is known for this file's. See `leftover`."""
+        if not self.in_memory:
+            found = self._connection.execute("SELECT value FROM settings WHERE name = ?", (MARK,)).fetchone()
+            self.set(MARK, next_mark(None if found is None else found[0]))
 
     def _identity(self) -> tuple[int, int] | None:
         """Return what tells the file from every other one under its name; None where nothing does."""
@@ -132,7 +142,8 @@ class Connection:
             found = "that it was deleted or renamed" if now is None else "another file in its place"
             raise StoreError(
                 f"{self.name}: expected the file that was opened, found {found}; what is written now would be lost. "
-                f"Put it back under its name, or open the store again. Nothing was changed."
+                f"Put it back under its name. Or, to go on with what is there now: close every program that uses the "
+                f"store, and delete {self.name}-wal and {self.name}-shm before it is opened again. Nothing was changed."
             )
 
     def lock(self) -> AbstractContextManager[bool]:
@@ -182,13 +193,13 @@ class Connection:
         return value
 
     def count_setting(self, name: str) -> int:
-        """Return a setting that is a whole number.
+        """Return a setting that is a whole number from 0.
 
         Raises:
             StoreCorruptError: If it is missing, or something else.
         """
         found = self.setting(name)
-        if not isinstance(found, int):
+        if not isinstance(found, int) or found < 0:
             raise StoreCorruptError(damage(self.name, f"its setting {name!r} is {found!r:.40}"))
         return found
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import StoreBusyError, StoreCorruptError, StoreError
+from .leftover import check_log
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 # What Python raises for SQLite; the second where SQLite's message quotes a damaged text.
@@ -26,12 +27,12 @@ class Binding:
     conformed: str
 
 
-def stored_binding(path: str | os.PathLike[str] | None) -> Binding:
-    """Look what a store is bound to, without making or opening it for good."""
+def stored_binding(path: str | os.PathLike[str] | None, timeout: float = 5.0) -> Binding:
+    """Look what a store is bound to, without making or opening it for good; wait `timeout` seconds for others."""
     if path is None or not Path(path).is_file():
         return Binding(None, "")
     try:
-        connection = connect(path, read_only=is_read_only(Path(path)), timeout=5.0)
+        connection = connect(path, read_only=is_read_only(Path(path)), timeout=timeout)
         try:
             found = dict(connection.execute("SELECT name, value FROM settings").fetchall())
         finally:
@@ -57,9 +58,16 @@ def _mode(path: Path) -> str:
 
 
 def connect(path: str | os.PathLike[str] | None, *, read_only: bool, timeout: float) -> sqlite3.Connection:
-    """Open a connection in autocommit mode that several threads may share, one at a time."""
+    """Open a connection in autocommit mode that several threads may share, one at a time.
+
+    Raises:
+        StoreMismatchError: If the log beside the file is another file's.
+    """
     name, uri = ":memory:", False
     if path is not None:
+        # Before SQLite sees either: with the first look it would copy the one into the other.
+        if Path(path).is_file():
+            check_log(Path(path))
         name, uri = os.fspath(path), read_only
         if read_only:
             name = f"{Path(path).absolute().as_uri()}?{_mode(Path(path))}"
@@ -104,9 +112,16 @@ def as_store_error(error: Exception, name: str, timeout: float) -> StoreError:
     return StoreError(f"{name}: SQLite says: {error}. Nothing was changed.")
 
 
-def damage(name: str, what: str) -> str:
-    """Return the message for a file that is no store, or no longer one."""
+def damage(name: str, what: str, first: str = "") -> str:
+    """Return the message for a file that is no store, or no longer one.
+
+    Args:
+        name: Name of the store.
+        what: What was found.
+        first: What may help before everything has to be restored.
+    """
     return (
-        f"{name}: expected a store of Acclimate, found that {what}. "
-        f"Restore it from a copy, or name another file to start a new store."
+        f"{name}: expected a store of Acclimate, found that {what}. {first}"
+        f"Restore it from a copy (close what uses it and delete {name}-wal and {name}-shm before), or name another "
+        f"file to start a new store."
     )

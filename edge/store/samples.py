@@ -5,27 +5,40 @@ import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DuplicateSampleError, InputError, StoreCorruptError
+from ...errors import DuplicateSampleError, StoreCorruptError
 from ...latent import Codes
-from . import slots
+from . import class_table, slots
 from .connection import Connection
 from .database import damage
+from .sample_rows import COLUMNS, Row, change, checked, find, one, sample_seal, take_out
+
+__all__ = [
+    "Ids",
+    "NewSample",
+    "StoredSamples",
+    "digest",
+    "find",
+    "insert",
+    "keys",
+    "read_ids",
+    "read_maps",
+    "read_where",
+    "remove",
+    "set_class",
+    "unstored",
+]
 
 Ids = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 _DUPLICATE = (
     "expected samples that are not stored yet, found {}. Nothing was stored. Leave it out, or pass on_duplicate='skip'."
 )
-_READ = (
-    "SELECT s.id, s.class, s.tag, s.time, s.digest, l.codes "
-    "FROM samples AS s LEFT JOIN latents AS l ON l.slot = s.slot WHERE "
-)
-_INSERT = "INSERT INTO samples (id, slot, class, key, tag, time, digest) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_READ = f"SELECT {COLUMNS}, l.codes FROM samples AS s LEFT JOIN latents AS l ON l.slot = s.slot WHERE s.id = ?"  # noqa: S608  ours
+_INSERT = "INSERT INTO samples (id, slot, class, key, tag, time, digest, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 UNLABELLED = -1
 
 
@@ -74,7 +87,7 @@ def digest(salt: bytes, frame: NDArray[np.generic]) -> bytes:
 
 
 def insert(db: Connection, samples: Sequence[NewSample], codes: Codes) -> list[int]:
-    """Store samples with their ``(n, d) uint8`` codes, taking over what was staged of them. Returns their ids.
+    """Store samples with their ``(n, width) uint8`` codes, taking over what was staged of them. Returns their ids.
 
     Raises:
         DuplicateSampleError: If one is stored already, or occurs twice.
@@ -87,9 +100,10 @@ def insert(db: Connection, samples: Sequence[NewSample], codes: Codes) -> list[i
     places |= zip(left, slots.place(db, [contents[i] for i in left]), strict=True)
     now, first = time.time(), db.number("SELECT max(seq) FROM sqlite_sequence WHERE name = 'samples'") + 1
     rows = [(first + i, places[i], s.label, s.key, s.tag, now, s.digest) for i, s in enumerate(samples)]
+    sealed = [(*row, sample_seal(*row, None)) for row in rows]
     try:
         with db.lock():
-            db.raw.executemany(_INSERT, rows)
+            db.raw.executemany(_INSERT, sealed)
     except sqlite3.IntegrityError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_CONSTRAINT_UNIQUE:
             raise
@@ -117,31 +131,53 @@ def remove(db: Connection, ids: Iterable[int]) -> int:
     Returns:
         How many there were.
     """
-    gone = [int(slot) for i in ids for (slot,) in db.rows("DELETE FROM samples WHERE id = ? RETURNING slot", (int(i),))]
+    count, gone = take_out(db, ids)
     slots.wipe(db, gone)
-    return len(gone)
+    return count
 
 
-def read_where(db: Connection, width: int, where: str, parameters: Sequence[Any] = ()) -> StoredSamples:
+def read_where(db: Connection, width: int, latent: int, where: str) -> StoredSamples:
     """Read the samples that a condition on the table `samples`, called s, selects, in the order of the ids.
 
+    Args:
+        db: The database.
+        width: Number of codes of one sample.
+        latent: How many of them are the latent's, and are returned; a map may follow.
+        where: The condition, true or false.
+
     Raises:
-        StoreCorruptError: If a row does not hold a latent of this backbone, or not the one that was stored.
+        StoreCorruptError: If a row does not hold a latent of this backbone, or not the one that was stored; or if any
+            row is damaged, since that one may have been selected before.
     """
+    joined = f"samples AS s LEFT JOIN latents AS l ON l.slot = s.slot AND {where}"
     with db.reading():
-        n = db.number(f"SELECT count(*) FROM samples AS s WHERE {where}", parameters)  # noqa: S608  ours
-        return _collect(db, width, n, db.raw.execute(f"{_READ}{where} ORDER BY s.id", tuple(parameters)))
+        n = db.number(f"SELECT count(*) FROM samples AS s WHERE {where}")  # noqa: S608  ours
+        rows = db.raw.execute(f"SELECT {COLUMNS}, l.codes, {where} FROM {joined} ORDER BY s.id")  # noqa: S608
+        return _collect(db, width, latent, n, (row[:-1] for row in checked(db, rows) if row[-1]))
 
 
-def read_ids(db: Connection, width: int, ids: Sequence[int]) -> StoredSamples:
-    """Read samples in the order asked for.
+def read_ids(db: Connection, width: int, latent: int, ids: Sequence[int]) -> StoredSamples:
+    """Read samples in the order asked for; `width` and `latent` as for `read_where`.
 
     Raises:
         InputError: If an id is not stored.
     """
     with db.reading():
-        rows = (row for i in ids for row in [_one(db, f"{_READ}s.id = ?", i)])
-        return _collect(db, width, len(ids), rows)
+        return _collect(db, width, latent, len(ids), (one(db, i, _READ) for i in ids))
+
+
+def read_maps(db: Connection, width: int, latent: int, ids: Sequence[int]) -> Codes:
+    """Read what follows the latent, ``(n, width - latent) uint8``, in the order asked for.
+
+    Raises:
+        InputError: If an id is not stored.
+        StoreCorruptError: If a row does not hold what was stored.
+    """
+    codes = np.empty((len(ids), width - latent), np.uint8)
+    with db.reading():
+        for i, sample in enumerate(ids):
+            codes[i] = np.frombuffer(_unseal(db, width, one(db, sample, _READ)), np.uint8)[latent:]
+    return codes
 
 
 def keys(db: Connection, ids: Sequence[int]) -> list[str | None]:
@@ -151,17 +187,7 @@ def keys(db: Connection, ids: Sequence[int]) -> list[str | None]:
         InputError: If an id is not stored.
     """
     with db.reading():
-        return [_one(db, "SELECT key FROM samples WHERE id = ?", i)[0] for i in ids]
-
-
-def find(db: Connection, label_id: int | None, tag: str | None, key: str | None) -> Ids:
-    """Return the ids of the samples of a class, with a tag and with a key, as far as these are given; ascending."""
-    given = [
-        (column, value) for column, value in (("class", label_id), ("tag", tag), ("key", key)) if value is not None
-    ]
-    where = " AND ".join([f"{column} = ?" for column, _ in given] or ["1"])
-    rows = db.rows(f"SELECT id FROM samples WHERE {where} ORDER BY id", [value for _, value in given])  # noqa: S608  ours
-    return np.array([row[0] for row in rows], np.int64)
+        return [one(db, i)[3] for i in ids]
 
 
 def unstored(db: Connection, digests: Sequence[bytes], *, refuse: bool) -> tuple[list[int], dict[bytes, int]]:
@@ -192,31 +218,32 @@ def set_class(db: Connection, ids: Sequence[int], classes: Sequence[int | None])
     """
     moves = []
     for i, c in zip(ids, classes, strict=True):
-        (old,) = _one(db, "SELECT class FROM samples WHERE id = ?", i)
+        old = change(db, i, **{"class": c})[2]
         if old != c:
-            db.run("UPDATE samples SET class = ? WHERE id = ?", (c, int(i)))
             moves.append((UNLABELLED if old is None else int(old), UNLABELLED if c is None else c))
     return moves
 
 
-def _one(db: Connection, query: str, sample: int) -> tuple[Any, ...]:
-    found = db.rows(query, (int(sample),))
-    if not found:
-        raise InputError(f"expected ids that observe() returned, found {sample}. Look it up and try again.")
-    return found[0]
-
-
-def _collect(db: Connection, width: int, n: int, rows: Iterable[tuple[Any, ...]]) -> StoredSamples:
+def _collect(db: Connection, width: int, latent: int, n: int, rows: Iterable[Row]) -> StoredSamples:
     ids, classes, times = np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n)
-    codes, tags = np.empty((n, width), np.uint8), []
-    for i, (sample, label, tag, made, digest, content) in enumerate(rows):
-        row = slots.unseal(digest, content, width)
-        if row is None:
-            what = "its CRC-32 is another"
-            if not isinstance(content, bytes) or len(content) != width + slots.SEAL_BYTES:
-                what = f"it does not have {width} bytes of latent"
-            raise StoreCorruptError(damage(db.name, f"sample {sample} is damaged: {what}"))
+    codes, tags, known = np.empty((n, latent), np.uint8), [], class_table.names(db)
+    for i, row in enumerate(rows):
+        sample, _, label, _, tag, made, *_ = row
+        if label is not None and label not in known:
+            raise StoreCorruptError(damage(db.name, f"sample {sample} is of class {label}, which is not there"))
         ids[i], classes[i], times[i] = sample, UNLABELLED if label is None else label, made
-        codes[i] = np.frombuffer(row, np.uint8)
+        codes[i] = np.frombuffer(_unseal(db, width, row), np.uint8, latent)
         tags.append(tag)
     return StoredSamples(ids, classes, codes, tuple(tags), times)
+
+
+def _unseal(db: Connection, width: int, row: Row) -> memoryview:
+    """Return the codes of a row that begins with `COLUMNS` and ends with what its slot holds."""
+    sample, digest, content = row[0], row[6], row[-1]
+    found = slots.unseal(digest, content, width)
+    if found is None:
+        what = "its CRC-32 is another"
+        if not isinstance(content, bytes) or len(content) != width + slots.SEAL_BYTES:
+            what = f"it does not have {width} bytes of latent"
+        raise StoreCorruptError(damage(db.name, f"sample {sample} is damaged: {what}"))
+    return found

@@ -3,6 +3,7 @@
 import sqlite3
 
 from .class_table import row_seal
+from .sample_rows import sample_seal
 from .slots import SEAL_BYTES, seal
 from .versions import fingerprint
 
@@ -79,6 +80,8 @@ INSERT INTO settings VALUES
 _VERSION_3 = """
 ALTER TABLE classes ADD COLUMN seal INTEGER;
 UPDATE classes SET seal = row_seal(id, name, shipped, state, merged_into);
+ALTER TABLE samples ADD COLUMN seal INTEGER;
+UPDATE samples SET seal = sample_seal(id, slot, class, key, tag, time, digest, target);
 CREATE TABLE saved (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     digest BLOB NOT NULL UNIQUE,
@@ -105,6 +108,7 @@ def migrate(connection: sqlite3.Connection, version: int) -> None:
     connection.create_function("seal", 2, seal, deterministic=True)
     connection.create_function("fingerprint", 3, fingerprint, deterministic=True)
     connection.create_function("row_seal", 5, row_seal, deterministic=True)
+    connection.create_function("sample_seal", 8, sample_seal, deterministic=True)
     for script in MIGRATIONS[version:]:
         for statement in filter(str.strip, script.split(";")):
             connection.execute(statement)

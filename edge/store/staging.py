@@ -20,7 +20,7 @@ def stage(db: Connection, digests: Sequence[bytes], codes: Codes) -> None:
     Args:
         db: Inside a transaction.
         digests: `Store.digest` of every raw input.
-        codes: ``(n, d) uint8``.
+        codes: ``(n, width) uint8``.
     """
     known = "SELECT 1 FROM staged WHERE digest = ? UNION ALL SELECT 1 FROM samples WHERE digest = ?"
     new = {
@@ -35,7 +35,7 @@ def stage(db: Connection, digests: Sequence[bytes], codes: Codes) -> None:
 
 
 def staged(db: Connection, width: int, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
-    """Return the ``(d,) uint8`` codes of those inputs that are staged, by digest; damaged ones are left out."""
+    """Return the ``(width,) uint8`` codes of those inputs that are staged, by digest; damaged ones are left out."""
     query = "SELECT l.codes FROM staged AS s JOIN latents AS l ON l.slot = s.slot WHERE s.digest = ?"
     found = {}
     with db.reading():

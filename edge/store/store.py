@@ -34,6 +34,7 @@ class Store:
         classes: Names of the shipped classes, which get the ids 0, 1, ...
         timeout: Seconds to wait while another process writes.
         max_bytes: As for `limit`, with infinity for no bound; None leaves the bound as it is.
+        map_size: Number of codes of a sample's map, which are stored behind those of its latent; 0 without maps.
 
     Raises:
         StoreMismatchError: If it holds latents of another backbone.
@@ -55,16 +56,17 @@ class Store:
         classes: Sequence[str],
         timeout: float = 5.0,
         max_bytes: float | None = None,
+        map_size: int = 0,
     ) -> None:
-        self._db, self._width = Connection(path, timeout), width
+        self._db, self._latent, self._width = Connection(path, timeout), width, width + map_size
         self.name, self.read_only = self._db.name, self._db.read_only
         try:
-            founding.prepare(self._db, variant, width, classes)
+            founding.prepare(self._db, variant, self._width, classes)
             self._salt = founding.salt(self._db)
             if not self.read_only:
                 staging.expire(self._db)
                 erase.finish(self._db, 0)
-                if max_bytes is not None and max_bytes != (self.max_bytes or math.inf):
+                if max_bytes is not None and max_bytes != (self._db.setting("max_bytes") or math.inf):
                     self.limit(max_bytes)
         except BaseException:
             self._db.close()
@@ -74,6 +76,11 @@ class Store:
     def connection(self) -> Connection:
         """The open database, for the parts of the store."""
         return self._db
+
+    @property
+    def width(self) -> int:
+        """Number of codes, a byte each, of a stored sample: its latent's, and behind them its map's."""
+        return self._width
 
     def admit(
         self,
@@ -86,7 +93,7 @@ class Store:
         """Store samples in one transaction: all of them or none, but for those that a bounded store has no room for.
 
         Args:
-            codes: ``(n, d) uint8``.
+            codes: ``(n, width) uint8``.
             classes: A class id or None per sample.
             digests: `digest` of every raw input.
             keys: The application's own names for the samples.
@@ -139,7 +146,7 @@ class Store:
             admission.stage(self._db, self._width, digests, codes)
 
     def staged(self, digests: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
-        """Return the ``(d,) uint8`` codes of those inputs that are staged, by digest."""
+        """Return the ``(width,) uint8`` codes of those inputs that are staged, by digest."""
         return staging.staged(self._db, self._width, digests)
 
     @property
@@ -154,7 +161,7 @@ class Store:
 
     def labelled(self) -> StoredSamples:
         """Return every labelled sample, in the order of the ids; raises StoreCorruptError for a damaged one."""
-        return samples.read_where(self._db, self._width, "s.class IS NOT NULL")
+        return samples.read_where(self._db, self._width, self._latent, "s.class IS NOT NULL")
 
     def set_targets(self, ids: Sequence[int] | Ids, values: targets.Float64) -> None:
         """Label stored samples with ``(n, t)`` numbers; NaN takes them away. Raises InputError for an unknown id."""
@@ -171,11 +178,12 @@ class Store:
             StoreCorruptError: If a row does not hold what was stored.
         """
         with self._db.reading():
-            return samples.read_where(self._db, self._width, "s.target IS NOT NULL"), targets.read(self._db, count)
+            found = samples.read_where(self._db, self._width, self._latent, "s.target IS NOT NULL")
+            return found, targets.read(self._db, count)
 
     def unlabelled(self) -> StoredSamples:
         """Return every sample without a label, in the order of the ids; raises as `labelled`."""
-        return samples.read_where(self._db, self._width, "s.class IS NULL AND s.target IS NULL")
+        return samples.read_where(self._db, self._width, self._latent, "s.class IS NULL AND s.target IS NULL")
 
     def samples(self, ids: Sequence[int] | Ids) -> StoredSamples:
         """Return samples in the order asked for.
@@ -184,7 +192,14 @@ class Store:
             InputError: If an id is not stored.
             StoreCorruptError: If a row does not hold the latent that was stored.
         """
-        return samples.read_ids(self._db, self._width, [int(i) for i in ids])
+        return samples.read_ids(self._db, self._width, self._latent, [int(i) for i in ids])
+
+    def maps(self, ids: Sequence[int] | Ids) -> Codes:
+        """Return the map codes ``(n, map_size) uint8`` of samples in the order asked for; raises as `samples`.
+
+        A map is large beside a latent: ask for a batch of samples at a time.
+        """
+        return samples.read_maps(self._db, self._width, self._latent, [int(i) for i in ids])
 
     def ids(self) -> Ids:
         """Return the ids of all samples, ascending."""
@@ -263,7 +278,7 @@ class Store:
     @property
     def max_bytes(self) -> int | None:
         """The bound of the file in bytes, or None."""
-        return self._db.count_setting("max_bytes") or None
+        return bounds.bound_of(self._db) or None
 
     def classes(self) -> dict[int, str]:
         """Return the name of every class that is there, frozen ones too, by id."""

@@ -181,7 +181,10 @@ def drop_trained_on(db: Connection, ids: Ids, stored: Ids) -> bool:
 
 
 def redact(db: Connection, name: str) -> None:
-    """Take a name out of the texts in the reports of all versions, where it stands as a word, inside a transaction."""
+    """Take a name out of the texts in the reports of all versions, where it stands as a word, inside a transaction.
+
+    Of a damaged version the whole report goes, and it stays damaged.
+    """
     pattern = re.compile(rf"(?<!\w){re.escape(name)}(?!\w)")
 
     def without(value: Any) -> Any:
@@ -191,11 +194,15 @@ def redact(db: Connection, name: str) -> None:
             return [without(item) for item in value]
         return {without(k): without(v) for k, v in value.items()} if isinstance(value, dict) else value
 
-    for number, report, head, runs in db.rows("SELECT id, report, head, samples FROM versions"):
+    for number, report, head, runs, sealed in db.rows("SELECT id, report, head, samples, seal FROM versions"):
         try:
+            whole = fingerprint(report, head, runs) == sealed
             plain = json.loads(report)
-        except ValueError:
-            # Damaged: it says so when it is read.
+        except (AttributeError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            # A new seal would make it pass for good. Its report is of no use, and may hold the name in any form.
+            db.run("UPDATE versions SET report = '' WHERE id = ?", (number,))
             continue
         if (clean := without(plain)) != plain:
             text = json.dumps(clean)

@@ -76,6 +76,7 @@ def test_adapt_that_is_not_applied_has_an_exit_code_of_its_own(
         (("predict", "BUNDLE", "nothing.npy"), "found nothing at nothing.npy"),
         (("predict", "BUNDLE", "broken.npy"), "expected a NumPy file without pickled objects"),
         (("predict", "BUNDLE", "pickled.npy"), "expected a NumPy file without pickled objects"),
+        (("predict", "BUNDLE", "setup.py"), "expected .npy, .npz or an image (.png, .jpg"),
         (("predict", "BUNDLE", "float.npy"), r"expected frames as (n, 8, 8, 1) uint8"),
         (("predict", "BUNDLE", "empty"), "found none. Check the path"),
         (("predict", "BUNDLE", "no_x.npz"), "expected an array 'x'"),
@@ -97,6 +98,7 @@ def test_errors_are_one_line(
     (tmp_path / "text.acc").write_text("not a bundle, and not a store either" * 20)
     (tmp_path / "broken.npy").write_bytes(b"\x93NUMPY\x01\x00 broken")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "setup.py").write_text("print()")
     np.save(tmp_path / "pickled.npy", np.array([{}], dtype=object), allow_pickle=True)
     np.save(tmp_path / "float.npy", frames / 255)
     np.savez(tmp_path / "no_x.npz", frames=frames)
@@ -120,6 +122,9 @@ def test_errors_are_one_line(
     "arguments",
     [
         ("adapt", "x.acc", "--on-insufficient", "maybe"),
+        ("adapt", "x.acc", "--max-seconds", "0"),
+        ("adapt", "x.acc", "--max-seconds", "nan"),
+        ("adapt", "x.acc", "--max-memory-mb", "-1"),
         ("predict", "x.acc", "y.npy", "--runtime", "torch"),
         ("predict", "x.acc", "y.npy", "--threads", "0"),
         ("observe", "x.acc", "y.npy", "--new-classes", "perhaps"),

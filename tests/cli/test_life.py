@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -78,7 +79,7 @@ def test_suggest_and_label(acclimate: Acclimate, stored: Path) -> None:
     assert len(found) == 3
     assert all(row["id"] >= UNLABELLED and row["key"] == f"photo-{row['id']}" for row in found)
     first, second = found[0]["id"], found[1]["id"]
-    assert acclimate("label", "tiny.acc", "moss", first).output == "labelled 1 sample moss\n"
+    assert acclimate("label", "tiny.acc", "moss", first, first).output == "labelled 1 sample moss\n"
     labelled = acclimate("label", "tiny.acc", "fern", second, "--json").json()
     assert labelled == {"ids": [second], "label": "fern", "new_classes": ["fern"]}
     rows = acclimate("suggest", "tiny.acc", "-n", "20").output.splitlines()
@@ -242,13 +243,53 @@ def test_adapt_tells_classes_and_probe(
     assert strict["chosen"] != report["chosen"]
 
 
+@pytest.mark.parametrize(
+    ("changing", "told"),
+    [(3, "of 3 of 12 classes: those that change"), (10, "of 8 of 12 classes: the 8 that change most"), (0, None)],
+)
+def test_adapt_tells_which_classes_it_shows(
+    changing: int, told: str | None, capsys: pytest.CaptureFixture[str], scenes: ModuleType, tiny_bundle: Path
+) -> None:
+    """Of many classes, that the table holds those that change, or the most changed of them."""
+    from acclimate.cli.adapt import _tell
+    from acclimate.edge import Learner
+
+    with Learner.open(tiny_bundle, threads=1) as learner:
+        learner.observe(*scenes.frames(60, 2, 1.0))
+        report = learner.adapt()
+    change = report.judgement.classes[0]
+    classes = [replace(change, name=f"class {i}", gained=i < changing, lost=0, before=0.5) for i in range(12)]
+    _tell(replace(report, judgement=replace(report.judgement, classes=tuple(classes))))
+    said = capsys.readouterr().out
+    assert ("held-out samples of" in said) == (told is not None)
+    assert told is None or told in said
+
+
 def test_observe_names_ids_and_keeps_a_bound(acclimate: Acclimate, stored: Path, scenes: ModuleType) -> None:
     """The ids are told for `label` and `forget`; a bound is said to be too small before anything is embedded."""
     np.save(stored / "more.npy", scenes.frames(4, 7, 1.0)[0])
     assert acclimate("observe", "tiny.acc", "more.npy").output.startswith("observed 4 frames as 69 to 72; ")
     refused = acclimate("observe", "tiny.acc", "more.npy", "--store", "small.db", "--max-bytes", "1000")
     assert (refused.code, refused.output) == (1, "")
-    assert "expected max_bytes of at least 1048576" in refused.errors
+    assert "expected max_bytes as a whole number from 1048576" in refused.errors
+    np.save(stored / "others.npy", scenes.frames(4, 8, 1.0)[0])
+    for given, kept in (("3000000", 3_000_000), ("0", None)):
+        frames = "more.npy" if kept else "others.npy"
+        assert acclimate("observe", "tiny.acc", frames, "--store", "new.db", "--max-bytes", given).code == 0
+        with Learner.open(stored / "tiny.acc", stored / "new.db", threads=1) as learner:
+            assert learner._session.store.max_bytes == kept
+
+
+def test_a_damaged_version_is_told(acclimate: Acclimate, stored: Path) -> None:
+    """Its place in the list says that it is damaged; what is exported is named by the head that is in the file."""
+    connection = sqlite3.connect(stored / "tiny.db")
+    connection.execute("UPDATE versions SET head = zeroblob(100)")
+    connection.commit()
+    connection.close()
+    rows = acclimate("versions", "tiny.acc").output.splitlines()
+    assert rows[0].split() == ["*", "0", "as", "shipped"]
+    assert rows[1].split()[:2] == ["1", "damaged:"]
+    assert acclimate("export", "tiny.acc", "-o", "x.onnx").output.startswith("wrote x.onnx: version 0, ")
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acclimate.converters.preprocess import FramePreprocess
-from acclimate.converters.split import Split, split
+from acclimate.converters.splitting.split import Split, split
 from acclimate.converters.variant import Original, make_float, run_module
 from acclimate.manifest import InputSpec
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from acclimate.bundle import Bundle
 from acclimate.converters import ConversionReport, convert
-from acclimate.converters.split import Split
+from acclimate.converters.splitting.split import Split
 from acclimate.edge import Learner
 from acclimate.edge.runtime.runtime import load_backbone
 from acclimate.errors import (
@@ -246,6 +246,7 @@ def test_a_quantized_model_that_lost_too_much_leaves_no_file(digit_net: nn.Modul
             digits.frames[:64],
             out=tmp_path / "lost.acc",
             runtimes=("onnx",),
+            quantize=True,
             least_cosine=0.99999,
             **NORMALISED,
         )

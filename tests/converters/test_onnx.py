@@ -15,7 +15,7 @@ from torch import nn
 
 from acclimate.converters import export_onnx as exporter
 from acclimate.converters.parity import compare
-from acclimate.converters.quantize_onnx import quantize_onnx
+from acclimate.converters.quantization.onnx import quantize_onnx
 from acclimate.converters.variant import Original, embed, open_backbone
 from acclimate.errors import ConversionError
 
@@ -57,6 +57,7 @@ def test_the_traced_exporter_steps_in(original: Original, float_onnx: bytes, mon
         raise RuntimeError("cannot")
 
     monkeypatch.setattr(exporter, "_export_current", fail)
+    assert isinstance(original.module, nn.Module)
     content = exporter.export_onnx(original.module, torch.from_numpy(original.samples[:2]))
     assert content != float_onnx
     for file, bound in ((content, 1e-4), (quantize_onnx(content, original.samples), 0.5)):

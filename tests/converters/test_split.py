@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from acclimate.converters.split import Split, split
+from acclimate.converters.splitting.split import Split, split
 from acclimate.errors import CutError, InputError
 
 pytestmark = pytest.mark.needs_torch
@@ -179,8 +179,8 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "sigmoid": (lambda: linear_net(nn.Sigmoid()), "the sigmoid"),
     "something after": (lambda: linear_net(nn.Tanh()), r"The last module that runs is '4' \(Tanh\)"),
     "convolution at the end": (
-        lambda: nn.Sequential(nn.Conv2d(1, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
-        "none runs. Its last layer is the convolution '0'",
+        lambda: nn.Sequential(nn.Conv2d(1, 3, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()),
+        r"the last layer is the convolution '0' with a kernel of \(3, 3\)",
     ),
     "several outputs": (
         lambda: Custom(lambda m, x: (a(m, x.flatten(1)), x), a=nn.Linear(64, 3)),

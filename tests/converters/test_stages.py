@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from acclimate.converters.split import Split, split
+from acclimate.converters.splitting.split import Split, split
 
 pytestmark = pytest.mark.needs_torch
 Settle = Callable[[nn.Module, Tensor], nn.Module]

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from acclimate.bundle import LinearLayer
 from acclimate.converters.export_tflite import export_tflite
 from acclimate.converters.parity import compare
-from acclimate.converters.quantize_tflite import quantize_tflite
+from acclimate.converters.quantization.tflite import quantize_tflite
+from acclimate.converters.quantization.tflite_graph import kind, read_model
 from acclimate.converters.quiet import quiet
-from acclimate.converters.split import Split
+from acclimate.converters.splitting.split import Split
 from acclimate.converters.tflite_batch import telling_batch
-from acclimate.converters.tflite_graph import kind, read_model
 from acclimate.converters.variant import Original, embed, make_float, open_backbone, run_module
 from acclimate.edge.export.tflite import export_tflite as export_adapted
 from acclimate.edge.head import LinearHead
@@ -131,7 +131,7 @@ def test_only_the_backbone_is_quantized(original: Original, float_tflite: bytes,
 
 def test_both_runtimes_quantize_alike(original: Original, float_onnx: bytes, float_tflite: bytes) -> None:
     """The same ranges in both: latents of the two differ by less than each from the original."""
-    from acclimate.converters.quantize_onnx import quantize_onnx
+    from acclimate.converters.quantization.onnx import quantize_onnx
 
     one = embed(open_backbone(quantize_onnx(float_onnx, original.samples), "onnx", original), original.samples)
     other = embed(open_backbone(quantize_tflite(float_tflite, original.samples), "tflite", original), original.samples)

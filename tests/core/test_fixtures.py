@@ -35,9 +35,10 @@ def test_it_is_small_and_complete(tiny_bundle: Path, scenes: ModuleType) -> None
             assert bundle.novelty(variant.runtime) is not None
 
 
-def test_it_names_no_machine(tiny_bundle: Path) -> None:
+@pytest.mark.parametrize("name", ["tiny", "tail"])
+def test_it_names_no_machine(tiny_bundle: Path, name: str) -> None:
     """No folder of the computer that made it is left in any member."""
-    content = tiny_bundle.read_bytes()
+    content = tiny_bundle.with_name(f"{name}.acc").read_bytes()
     for trace in (b"/home/", b"/root/", b"/tmp/", b"/usr/", b"site-packages", b"http://", b"https://"):
         assert trace not in content
 
@@ -56,12 +57,14 @@ def test_scenes_are_the_same_everywhere(scenes: ModuleType) -> None:
 
 @pytest.mark.slow
 @pytest.mark.needs_torch
-def test_its_script_makes_it(tiny_bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["tiny", "tail"])
+def test_its_script_makes_it(tiny_bundle: Path, tmp_path: Path, name: str) -> None:
     """Made again, it agrees in everything but what another processor or version may round differently."""
-    for module in ("torch", "onnx", "onnxscript", "litert_torch", "ai_edge_quantizer"):
+    more = () if name == "tail" else ("litert_torch", "ai_edge_quantizer")
+    for module in ("torch", "onnx", "onnxscript", *more):
         if find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    command = [sys.executable, "-m", "tests.fixtures.make_tiny", str(tmp_path / "tiny.acc")]
+    command = [sys.executable, "-m", f"tests.fixtures.make_{name}", str(tmp_path / "made.acc")]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
 
     def essentials(manifest: Manifest) -> dict[str, Any]:
@@ -71,10 +74,16 @@ def test_its_script_makes_it(tiny_bundle: Path, tmp_path: Path) -> None:
         kept["provenance"] = sorted(manifest.provenance)
         return kept
 
-    with Bundle(tmp_path / "tiny.acc") as made, Bundle(tiny_bundle) as kept:
+    with Bundle(tmp_path / "made.acc") as made, Bundle(tiny_bundle.with_name(f"{name}.acc")) as kept:
         assert essentials(made.manifest) == essentials(kept.manifest)
         for variant in kept.manifest.variants:
             one, other = made.head(variant.runtime), kept.head(variant.runtime)
             assert one is not None
             assert other is not None
             np.testing.assert_allclose(one.weight, other.weight, atol=0.1)
+            new, old = made.tail(variant.runtime), kept.tail(variant.runtime)
+            assert (new is None) == (old is None)
+            if new is not None and old is not None:
+                assert new.spec == old.spec
+                for key, values in old.parameters.items():
+                    np.testing.assert_allclose(new.parameters[key], values, atol=0.1)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from acclimate import archive, bundle, manifest
+from acclimate import archive, bundle_members, manifest, strict_json, tail_content, tail_spec
 from acclimate.bundle import Bundle
 from acclimate.errors import BundleFormatError
 
@@ -50,22 +50,26 @@ def test_members_are_those_of_the_code(page: dict[str, str]) -> None:
     (rows,) = tables(page["Members"]).values()
     for runtime in manifest.RUNTIMES:
         variant = [key.replace("RUNTIME", runtime) for key in keys(rows) if key.startswith("RUNTIME/")]
-        first, *others = bundle._FILES
+        first, *others = bundle_members.FILES
         assert variant == [f"{runtime}/{first}.{runtime}", *(f"{runtime}/{other}" for other in others)]
-    assert {key for key in keys(rows) if "/" not in key} == {bundle.MANIFEST, bundle.SIGNATURE}
+    assert {key for key in keys(rows) if "/" not in key} == {bundle_members.MANIFEST, bundle_members.SIGNATURE}
+    tail = [key for key, row in zip(keys(rows), rows, strict=True) if row[1] == "tail"]
+    assert tail == [f"{bundle_members.TAIL_RUNTIME}/{name}" for name in bundle_members.TAIL_FILES]
+    content = (tail_content.FORWARD, tail_content.STEP, tail_content.PARAMETERS, tail_content.SPEC, tail_content.MAP)
+    assert content == bundle_members.TAIL_FILES
 
 
 def test_needed_members_are_those_of_the_code(
-    page: dict[str, str], tiny_bundle: Path, forgery: ModuleType, tmp_path: Path
+    page: dict[str, str], tail_bundle: Path, forgery: ModuleType, tmp_path: Path
 ) -> None:
     """A bundle without one that the page calls needed is refused, without another one it opens."""
     (rows,) = tables(page["Members"]).values()
     for name, needed, _ in rows:
         member = name.strip("`").replace("RUNTIME", "onnx")
-        if member in (bundle.MANIFEST, bundle.SIGNATURE):
+        if member in (bundle_members.MANIFEST, bundle_members.SIGNATURE):
             continue
-        path = forgery.forge(tiny_bundle, tmp_path / "a.acc", {member: None})
-        if needed == "yes":
+        path = forgery.forge(tail_bundle, tmp_path / "a.acc", {member: None})
+        if needed in ("yes", "tail"):
             with pytest.raises(BundleFormatError, match="expected the members"):
                 Bundle(path)
         else:
@@ -88,15 +92,27 @@ def test_a_signature_may_be_there(tiny_bundle: Path, forgery: ModuleType, tmp_pa
 def test_manifest_keys_are_those_of_the_code(page: dict[str, str]) -> None:
     """Each object's keys, in the order of its dataclass."""
     found = tables(page["Manifest"])
-    (whole, spec, tap, variant, member) = found.values()
+    (whole, spec, tap, variant, member, tail) = found.values()
     classes = (manifest.Manifest, manifest.InputSpec, manifest.Tap, manifest.Variant, manifest.Member)
-    for rows, cls in zip((whole[2:], spec, tap, variant, member), classes, strict=True):
+    for rows, cls in zip((whole[2:], spec, tap, variant, member, tail), (*classes, manifest.TailCut), strict=True):
         assert keys(rows) == [f.name for f in fields(cls)]
     assert [tuple(row) for row in whole[:2]] == [
         ("`format`", f'`"{manifest.FORMAT}"`'),
         ("`version`", f"{manifest.VERSION}, a whole number"),
     ]
     assert PAGE.read_text().startswith(f"# Bundle format, version {manifest.VERSION}\n")
+
+
+def test_a_tail_is_as_the_code_has_it(page: dict[str, str], tail_bundle: Path, forgery: ModuleType) -> None:
+    """Keys of `tail.json` and arrays of `map.safetensors`, as the checked-in bundle holds them."""
+    maps, spec = tables(page["Tail"]).values()
+    members = forgery.members_of(tail_bundle)
+    assert keys(spec) == ["format", *(f.name for f in fields(tail_spec.Spec))]
+    assert sorted(keys(spec)) == sorted(json.loads(members["onnx/tail.json"]))
+    content = members["onnx/map.safetensors"]
+    (length,) = struct.unpack_from("<Q", content)
+    header = json.loads(content[8 : 8 + length])
+    assert {row[0].strip("`"): row[1] for row in maps} == {key: entry["dtype"] for key, entry in header.items()}
 
 
 def test_arrays_are_those_of_the_code(page: dict[str, str], tiny_bundle: Path, forgery: ModuleType) -> None:
@@ -125,10 +141,16 @@ def test_arrays_are_those_of_the_code(page: dict[str, str], tiny_bundle: Path, f
         ("Manifest", r"list of 0 to ([\d,]+) different names", manifest.MAX_CLASSES),
         ("Manifest", r"names of at most (\d+) characters", manifest.MAX_CLASS_NAME),
         ("Manifest", r"names of the targets, 1 to ([\d,]+)", manifest.MAX_TARGETS),
-        ("Manifest", r"A \*name\* is 1 to ([\d,]+) printable", manifest.MAX_TEXT),
+        ("Manifest", r"A \*name\* is 1 to ([\d,]+) printable", strict_json.MAX_TEXT),
         ("Manifest", r"whole numbers from 1 to ([\d,]+): one sample", manifest.MAX_AXIS),
         ("Manifest", r"at most 2\^(\d+) elements", manifest.MAX_ELEMENTS.bit_length() - 1),
         ("Manifest", r"all together, `d`, are at most ([\d,]+)", manifest.MAX_WIDTH),
+        ("Manifest", r"at most 2\^(\d+) values", manifest.MAX_MAP.bit_length() - 1),
+        ("Tail", r"at most (\d+) MiB, read", tail_spec.MAX_SPEC >> 20),
+        ("Tail", r"list of 1 to ([\d,]+) objects", tail_spec.MAX_PARAMETERS),
+        ("Tail", r"of at most (\d+) characters", tail_spec.MAX_PARAMETER_NAME),
+        ("Tail", r"together at most 2\^(\d+) values", tail_spec.MAX_PARAMETER_ELEMENTS.bit_length() - 1),
+        ("Tail", r"Each is at most (\d+) MiB", tail_content.MAX_MODEL >> 20),
         ("Backbones", r"above 2\^(\d+) elements", manifest.MAX_ELEMENTS.bit_length() - 1),
     ],
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from acclimate import update_format
-from acclimate.bundle import SIGNATURE_BYTES, LinearLayer
+from acclimate.bundle import LinearLayer
+from acclimate.bundle_members import SIGNATURE_BYTES
 from acclimate.manifest import MAX_CLASS_NAME, MAX_CLASSES, MAX_WIDTH
 from acclimate.signing import BUNDLE, UPDATE
 from acclimate.update import Base, Update, write_update

@@ -1,10 +1,13 @@
 """What adapting costs is told beforehand, and what is not allowed is refused before anything is done."""
 
+import os
+import time
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -51,10 +54,10 @@ def test_estimate_before_anything_is_stored(learner: Learner) -> None:
     assert found.memory > 0
 
 
-@pytest.mark.parametrize("samples", [1, -5, True, 2.5, "10"])
+@pytest.mark.parametrize("samples", [1, -5, True, 2.5, "10", 10**9 + 1, 10**400])
 def test_estimate_refuses_what_is_no_number_of_samples(learner: Learner, samples: int) -> None:
-    """Fewer than two samples, or something else than a whole number, is an input error."""
-    with pytest.raises(InputError, match="expected a number of samples from 2 on"):
+    """Fewer than two samples, more than any store holds, or something else than a whole number, is an input error."""
+    with pytest.raises(InputError, match="expected a number of samples from 2 to"):
         learner.estimate(samples)
 
 
@@ -94,6 +97,34 @@ def test_little_time_leaves_settings_out(observed: Learner, monkeypatch: pytest.
     hurried = observed.adapt(max_seconds=30)
     assert 0 < len(hurried.trials) < len(everything.trials)
     assert {trial.setting.head for trial in hurried.trials} == {"prototype"}
+
+
+def test_time_is_told_of_one_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The product that is timed runs on one thread, as a small adaptation does; the least is a third of it or less."""
+    inside: list[bool] = []
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        inside.append(True)
+        yield
+        inside.append(False)
+
+    def clock() -> float:
+        assert inside[-1], "timed outside"
+        return time.process_time()
+
+    monkeypatch.setattr(costs, "one_thread", watched)
+    monkeypatch.setattr(costs, "time", SimpleNamespace(perf_counter=clock))
+    assert costs.speed() > 0
+    assert inside == [True, False]
+    monkeypatch.setattr(costs, "speed", lambda: 1e10)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    little, much = Size(100, 64, 10, source=True), Size(20_000, 1_280, 10, source=True)
+    assert least_seconds(little) == pytest.approx(costs._least(little) / 3e10)
+    assert least_seconds(much) == pytest.approx(costs._least(much) / 24e10)
+    # With a source most of a small one is calls of numpy, which samples hardly lengthen.
+    assert seconds(replace(little, samples=20)) > seconds(little) / 2
+    assert seconds(little) > 3 * seconds(replace(little, source=False))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), True])

@@ -229,6 +229,31 @@ def test_classes_are_a_sequence(adapted: Learner, scenes: ModuleType) -> None:
     assert (len(classes), classes[4]) == (5, "crack")
 
 
+def test_a_whole_number_or_another_form_of_a_letter_names_a_class_too(adapted: Learner, scenes: ModuleType) -> None:
+    """As where it was observed: in looking it up and in weights; what cannot be a name names none."""
+    classes = adapted.classes
+    classes.add("3")
+    classes.add("caf\u00e9")
+    forms: tuple[Any, ...] = (3, np.int64(3), "cafe\u0301")
+    assert all(name in classes for name in forms)
+    assert (classes.index(3), classes.count(np.int64(3)), classes.index("cafe\u0301")) == (4, 1, 5)
+    for nothing in (None, True, 3.0, "", 2**70, b"moss"):
+        assert nothing not in classes
+    with pytest.raises(ValueError, match="not in"):
+        classes.index("")
+    adapted.observe(scenes.frames(8, 7, 1.0)[0], [3] * 8)
+    by_number: Any = {3: 4.0}
+    plain, weighted, named = (
+        adapted.adapt(on_insufficient="keep", class_weight=weights) for weights in (None, by_number, {"3": 4.0})
+    )
+    assert weighted.trials == named.trials != plain.trials
+    with pytest.raises(LabelError, match="expected one weight for the class '3', found two"):
+        adapted.adapt(class_weight={**by_number, "3": 1.0})
+    by_number[7] = 1.0
+    with pytest.raises(LabelError, match=r"expected weights for the classes .*, found one for 7"):
+        adapted.adapt(class_weight=by_number)
+
+
 def test_many_classes_are_read_once(adapted: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Going through the names reads them from the store once, and so as they were at one moment."""
     names = [f"class {i}" for i in range(2_000)]

@@ -12,6 +12,8 @@ import pytest
 from acclimate.edge import Learner
 from acclimate.errors import InputError
 
+from .learners import in_use
+
 Bits = Callable[[Learner, np.ndarray], bytes]
 
 
@@ -70,6 +72,13 @@ def test_damage_does_not_bring_back_what_was_rolled_back_from(
     connection.close()
     learner.classes.add("crack")
     assert bits(learner, x) == first
+    # What is told is what is served, and what is damaged says so.
+    told = {version.number: version for version in learner.versions()}
+    assert [number for number, version in told.items() if version.current] == [in_use(learner).version] == [1]
+    assert told[3].summary.startswith("damaged: ")
+    assert not told[1].summary.startswith("damaged")
+    learner.rollback(1)
+    assert [v.number for v in learner.versions() if v.current] == [1]
 
 
 def test_a_reopened_learner_predicts_the_same(

@@ -71,7 +71,7 @@ def test_without_a_head_the_spread_is_asked(opening: Opening, remake: Callable[.
     learner = opening("device.db", remake(head=None, source=None, classes=()))
     learner.observe(scenes.frames(20, 2)[0])
     assert len(learner.suggest(4, "k-centre")) == 4
-    with pytest.raises(InputError, match=r"strategy 'margin', found none\. Pass those of a head, or choose 'k-centre'"):
+    with pytest.raises(InputError, match=r"expected a head in use to suggest by 'margin', found none.*Label and adapt"):
         learner.suggest(4)
 
 

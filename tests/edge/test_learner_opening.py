@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from acclimate.errors import (
     BundleIntegrityError,
     ConformanceError,
     InputError,
+    StoreError,
     StoreMismatchError,
 )
 
@@ -87,6 +89,57 @@ def test_a_closed_learner_says_so(learner: Learner, scenes: ModuleType) -> None:
     for call in (lambda: learner.observe(*scenes.frames(4, 3)), learner.adapt, learner.versions, learner.rollback):
         with pytest.raises(AcclimateError, match="closed"):
             call()
+
+
+@pytest.mark.parametrize("store", ["device.db", None])
+def test_a_closed_learner_predicts_nothing(
+    tiny_bundle: Path, scenes: ModuleType, tmp_path: Path, store: str | None
+) -> None:
+    """Neither from a file nor from memory, and at once, not only when it next looks into its store."""
+    learner = Learner.open(tiny_bundle, None if store is None else tmp_path / store, threads=1)
+    x, _ = scenes.frames(4, 3)
+    learner.predict(x)
+    learner.close()
+    with pytest.raises(StoreError, match="expected an open store, found that it was closed"):
+        learner.predict(x)
+
+
+@pytest.mark.parametrize("name", [5, b"device.db", True, "", ".", "/", ":memory:", Path()])
+def test_what_names_no_file(tiny_bundle: Path, name: Any) -> None:
+    """A bundle or store that is no text or path, or a folder's dots: told with what was given."""
+    for arguments in ((tiny_bundle, name), (name,)):
+        with pytest.raises(InputError, match=r"expected the name of a file for the (store|bundle).*, found ") as said:
+            Learner.open(*arguments)
+        assert repr(name) in str(said.value)
+
+
+def test_a_callback_that_cannot_be_called(learner: Learner, scenes: ModuleType) -> None:
+    """Told before anything is embedded or fitted."""
+    progress: Any = 5
+    with pytest.raises(InputError, match="expected progress as a function of the steps done and of all"):
+        learner.observe(*scenes.frames(4, 3), progress=progress)
+    assert learner.samples == (0, 0)
+    learner.observe(*scenes.frames(40, 3))
+    with pytest.raises(InputError, match="expected progress as a function"):
+        learner.adapt(progress=progress)
+
+
+def test_opening_waits_no_longer_than_it_may(
+    tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every connection to the store, the first look at it too, is made with the time that was given."""
+    path, seen = tmp_path / "device.db", []
+    Learner.open(tiny_bundle, path, threads=1).close()
+    real = sqlite3.connect
+
+    def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        seen.append(options["timeout"])
+        made: sqlite3.Connection = real(*arguments, **options)
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", connect)
+    Learner.open(tiny_bundle, path, threads=1, timeout=0.25).close()
+    assert seen == [0.25, 0.25]
 
 
 def test_a_machine_is_checked_once(tiny_bundle: Path, remake: Remake, tmp_path: Path) -> None:

@@ -201,6 +201,39 @@ def test_predicting_does_not_wait_for_adapting(opening: Opening, scenes: ModuleT
     assert learner.predict(x).classes == found.classes == ("bark", "brick", "gravel", "lichen")
 
 
+def test_predicting_does_not_wait_where_another_learner_forgets(
+    opening: Opening, scenes: ModuleType, bits: Bits
+) -> None:
+    """A refit that is due waits for an adaptation in another thread; predictions do not, and have the shipped head."""
+    x, y = scenes.frames(N, 2, 1.0)
+    learner, other = opening("device.db"), opening("device.db")
+    shipped = bits(learner, x)
+    fresh(learner, x, y)
+    midway, go_on = threading.Event(), threading.Event()
+
+    def stand_still(done: int, total: int) -> None:
+        midway.set()
+        assert go_on.wait(60)
+
+    adapting = threading.Thread(target=learner.adapt, kwargs={"progress": stand_still, "on_insufficient": "keep"})
+    adapting.start()
+    try:
+        assert midway.wait(60)
+        other.forget([1])
+        answers: list[bytes] = []
+        thread = threading.Thread(target=lambda: answers.extend(bits(learner, x) for _ in range(3)))
+        thread.start()
+        thread.join(20)
+        assert len(answers) == 3
+        assert set(answers) == {shipped}
+    finally:
+        go_on.set()
+        adapting.join()
+    # Once it is done, what is left is fitted, and served.
+    assert until(lambda: bits(learner, x), lambda found: found != shipped) != shipped
+    assert learner._session.store.refit_pending is False
+
+
 @pytest.fixture
 def in_between(monkeypatch: pytest.MonkeyPatch) -> Callable[[Store, str, int, Callable[[], None]], None]:
     """Return a function that lets something happen right after a store was asked for something for the n-th time."""

@@ -317,17 +317,62 @@ def test_learning_goes_on_after_an_update(opening: Opening, scenes: ModuleType, 
 
 
 def test_new_classes_come_with_an_update(opening: Opening, scenes: ModuleType, update: Path) -> None:
-    """An update brings its classes, and one that was removed here comes back as another class with a new id."""
+    """An update brings its classes; a shipped one that was removed, renamed or merged here stays so."""
+    x, y = scenes.frames(N, 2, 1.0)
+    extended(first := opening("first.db"), x, y)
+    first.save_update(update)
+    second = opening("second.db")
+    second.classes.remove("moss")
+    second.classes.rename("bark", "Rinde")
+    second.classes.merge(["brick"], into="gravel")
+    second.apply_update(update)
+    assert dict(second.classes.ids) == {"Rinde": 0, "gravel": 2, "crack": 4}
+    assert second.score(255 - x[:8], ["crack"] * 8) == 1
+    known = y != "moss"
+    now = {"bark": "Rinde", "brick": "gravel"}
+    assert second.score(x[known], [now.get(name, name) for name in y[known]]) > 0.8
+
+
+def test_new_classes_of_an_update_are_refused_where_new_ones_are(
+    opening: Opening, scenes: ModuleType, update: Path
+) -> None:
+    """Under `new_classes="refuse"` an update with a class of its own changes nothing; one without is taken."""
     x, y = scenes.frames(N, 2, 1.0)
     extended(first := opening("first.db"), x, y)
     first.save_update(update)
     second = opening("second.db", new_classes="refuse")
-    second.classes.remove("moss")
+    second.classes.rename("bark", "Rinde")
+    with pytest.raises(UpdateMismatchError, match=r"since new ones are refused, found \['crack'\] in update"):
+        second.apply_update(update)
+    assert (list(second.classes.ids.values()), len(second.versions())) == ([0, 1, 2, 3], 1)
+    fresh(third := opening("third.db"), x, y)
+    third.save_update(update, overwrite=True)
+    assert second.apply_update(update) == 1
+    assert "Rinde" in second.predict(x).labels
+
+
+def test_a_name_that_two_devices_use_otherwise(opening: Opening, scenes: ModuleType, update: Path) -> None:
+    """Where the new name of a renamed class is in the update too, the old one is another class."""
+    x, y = scenes.frames(N, 2, 1.0)
+    extended(first := opening("first.db"), x, y)
+    first.save_update(update)
+    second = opening("second.db")
+    second.classes.rename("moss", "crack")
     second.apply_update(update)
-    assert list(second.classes.ids.values()) == [0, 1, 2, 4, 5]
-    assert set(second.classes[3:]) == {"moss", "crack"}
+    assert second.classes.ids["crack"] != second.classes.ids["moss"]
+    assert len(second.classes) == 5
     assert second.score(255 - x[:8], ["crack"] * 8) == 1
-    assert "moss" in second.predict(x).labels
+
+
+def test_an_update_of_removed_classes_only(opening: Opening, update: Path) -> None:
+    """An update of which every class was removed here would leave nothing to predict, and is refused."""
+    opening("first.db").save_update(update)
+    second = opening("second.db", new_classes="refuse")
+    second.classes.add("crack")
+    for name in ("bark", "brick", "gravel", "moss"):
+        second.classes.remove(name)
+    with pytest.raises(UpdateMismatchError, match=r"a class that is here, found .* which were removed"):
+        second.apply_update(update)
 
 
 @pytest.mark.parametrize(

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from acclimate.edge.adaptation.coordinates import Coordinates, embed
-from acclimate.edge.adaptation.pooled import solve_statistics
+from acclimate.bundle import LinearLayer
+from acclimate.edge.adaptation.coordinates import LEAST_SPREAD, Coordinates, embed
 from acclimate.edge.heads import LDA, Problem, Prototype, Ridge, Setting
-from acclimate.edge.heads.closed import ClosedForm
+from acclimate.edge.heads.closed import ClosedForm, solve_sums
+from acclimate.edge.heads.sums import Sums
 from acclimate.edge.statistics import Statistics
 from acclimate.latent import LatentCode
 
@@ -32,6 +33,18 @@ def code() -> LatentCode:
 def setting(head: ClosedForm) -> Setting:
     """Return a setting of a head."""
     return Setting(head.name, 0.0 if head.name == "prototype" else 1.0)
+
+
+def solve_statistics(head: ClosedForm, statistics: Statistics, setting: Setting, code: LatentCode) -> LinearLayer:
+    """Fit a head on statistics alone, in the coordinates that their own samples would be standardised to."""
+    n = float(statistics.count.sum())
+    centre = statistics.sum.sum(axis=0) / n
+    spread = np.maximum(np.sqrt(np.maximum(np.diag(statistics.moment) / n - centre**2, 0)), LEAST_SPREAD)
+    sums = (statistics.sum - statistics.count[:, None] * centre) / spread
+    moment = (statistics.moment - n * np.outer(centre, centre)) / np.outer(spread, spread)
+    local = Sums(statistics.count, statistics.count, np.zeros(len(sums)), sums)
+    (weights,) = solve_sums(head, local, moment, (setting,))
+    return Coordinates(centre, spread, None).layer(weights, code)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.name)

@@ -39,7 +39,7 @@ def test_estimates_are_of_what_is_stored_or_asked_for(observed: Regressor) -> No
     assert 0 < now.memory < many.memory
     assert 0 < now.disk < many.disk
     assert now.seconds > 0
-    with pytest.raises(InputError, match="expected a number of samples from 2 on"):
+    with pytest.raises(InputError, match="expected a number of samples from 2 to"):
         observed.estimate(1)
 
 

@@ -1,5 +1,7 @@
 """The guard of regression heads, on planted errors."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,10 @@ def test_smaller_errors_are_accepted_and_larger_ones_rejected() -> None:
     found = judge(y, good, bad, UNITS, y.var(axis=0))
     assert found.verdict == "accepted"
     assert found.better <= 0.1
-    assert "root mean squared error is -" in found.reason
-    assert judge(y, bad, good, UNITS, y.var(axis=0)).verdict == "rejected"
+    assert re.search(r"its root mean squared error falls by \d\d%: more than chance explains", found.reason)
+    worse = judge(y, bad, good, UNITS, y.var(axis=0))
+    assert worse.verdict == "rejected"
+    assert "its root mean squared error rises by" in worse.reason
 
 
 def test_what_is_no_better_than_the_mean_is_rejected() -> None:
@@ -81,3 +85,43 @@ def test_samples_count_by_their_weights() -> None:
     for counts, verdict in ((first, "accepted"), (~first, "rejected")):
         weight = np.where(counts, 1.0, 0.01)
         assert judge(y, candidate, current, np.arange(200), np.ones(1), weight).verdict == verdict
+
+
+def test_a_gain_on_one_target_does_not_pay_for_harm_to_another() -> None:
+    """The mean over both falls; the one that rises is named, and the same candidate with it kept is accepted."""
+    y, good = made(0.5)
+    other, kept = made(0.5, 5)
+    bad = y + 3 * np.random.default_rng(2).normal(size=y.shape)
+    both, current = np.hstack([y, other]), np.hstack([bad, kept])
+    worse = other + 0.8 * np.random.default_rng(3).normal(size=other.shape)
+    harmful = judge(both, np.hstack([good, worse]), current, UNITS, both.var(axis=0), None, ("depth", "angle"))
+    assert harmful.better <= 0.1
+    assert harmful.verdict == "rejected"
+    assert harmful.reason.startswith("It harms angle: its root mean squared error rises by")
+    assert judge(both, np.hstack([good, kept]), current, UNITS, both.var(axis=0)).verdict == "accepted"
+
+
+@pytest.mark.parametrize(("n", "verdict"), [(40, "rejected"), (8, "insufficient")])
+def test_every_target_must_follow_from_the_samples(n: int, verdict: str) -> None:
+    """Labels of one target mean nothing: however well the other is learnt, and worse as its old head fits them."""
+    y, good = made(0.3, n=n)
+    noise = np.random.default_rng(9).normal(size=y.shape)
+    both, current = np.hstack([y, noise]), np.hstack([y + 3, 3 * np.random.default_rng(6).normal(size=y.shape)])
+    # With eight, a little better than their mean by chance: better on half of them and a little less worse on the rest.
+    apart = noise - noise.mean()
+    rank = np.abs(apart).argsort(axis=0).argsort(axis=0)
+    guess = noise.mean() + apart * np.where(rank % 2, 0.1, -0.05) * (n < 20)
+    found = judge(both, np.hstack([good, guess]), current, UNITS[:n], both.var(axis=0), None, ("depth", "angle"))
+    assert found.better <= 0.1
+    assert found.verdict == verdict
+    assert "the labels of angle" in found.reason
+
+
+def test_a_target_that_is_left_as_it_was_blocks_no_other() -> None:
+    """Hardly learnable before and after: the other one, which gains, is accepted."""
+    y, good = made(0.3)
+    noise = np.random.default_rng(9).normal(size=y.shape)
+    weak = np.full_like(y, noise.mean()) + 0.01 * np.random.default_rng(6).normal(size=y.shape)
+    both = np.hstack([y, noise])
+    found = judge(both, np.hstack([good, weak]), np.hstack([y + 3, weak]), UNITS, both.var(axis=0))
+    assert found.verdict == "accepted"

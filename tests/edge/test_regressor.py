@@ -328,7 +328,7 @@ def test_a_damaged_label_is_told(regressor: Regressor, place: tuple[Frames, np.n
     store = regressor._session.store
     with store.transaction():
         store._db.run("UPDATE samples SET target = x'00' WHERE id = 3")
-    with pytest.raises(StoreCorruptError, match="sample 3 does not have 2 targets"):
+    with pytest.raises(StoreCorruptError, match="sample 3 is damaged: the CRC-32 of its row"):
         regressor.adapt()
 
 

@@ -187,12 +187,20 @@ def test_staging_keeps_to_the_bound(tmp_path: Path) -> None:
     assert path.stat().st_size <= 1.1 * MIN_BYTES
 
 
-@pytest.mark.parametrize("wrong", [0, -1, MIN_BYTES - 1, True, float(MIN_BYTES), -math.inf, math.nan])
+def test_a_whole_number_of_bytes_may_be_a_float(tmp_path: Path) -> None:
+    """`3e6` is a bound, and is kept as the whole number that it is."""
+    with Store(tmp_path / "device.db", "f" * 64, 256, CLASSES, max_bytes=3e6) as store:
+        assert (store.max_bytes, type(store.max_bytes)) == (3_000_000, int)
+        store.limit(2e6)
+        assert store.max_bytes == 2_000_000
+
+
+@pytest.mark.parametrize("wrong", [0, -1, MIN_BYTES - 1, True, MIN_BYTES + 0.5, -math.inf, math.nan])
 def test_a_bound_that_leaves_no_room_is_refused(tmp_path: Path, wrong: float) -> None:
     """Less than a megabyte is refused, and an existing bound stays."""
     with (
         Store(tmp_path / "device.db", "f" * 64, 256, CLASSES) as store,
-        pytest.raises(InputError, match=rf"expected max_bytes of at least {MIN_BYTES} for a store"),
+        pytest.raises(InputError, match=rf"a whole number from {MIN_BYTES} to below .* for a store"),
     ):
         store.limit(wrong)
 

@@ -14,6 +14,7 @@ import pytest
 from acclimate.edge import Learner
 from acclimate.edge.store import connection as connection_module
 from acclimate.edge.store.class_table import row_seal
+from acclimate.edge.store.sample_rows import sample_seal
 from acclimate.edge.store.store import Store
 from acclimate.errors import AcclimateError, StoreCorruptError, StoreError
 
@@ -183,6 +184,139 @@ def test_latents_that_changed_places_are_told(tmp_path: Path) -> None:
         pytest.raises(StoreCorruptError, match="sample 3 is damaged"),
     ):
         store.labelled()
+
+
+CHANGES = [
+    "class = class + 1",
+    "class = 1 - class",
+    "class = 55",
+    "class = NULL",
+    "key = 'another'",
+    "tag = NULL",
+    "tag = 'bert'",
+    "time = time + 1",
+    "slot = 12",
+    "target = x'000000000000f03f'",
+    "seal = seal + 1",
+    "seal = NULL",
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_damaged_row_of_a_sample_is_named(tmp_path: Path, change: str) -> None:
+    """Whatever is another in a row is found where samples are read to train, and no change makes it pass for good."""
+    path = tmp_path / "device.db"
+    make(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE samples SET tag = 'anna' WHERE id = 9")
+    row = connection.execute("SELECT id, slot, class, key, tag, time, digest, target FROM samples WHERE id = 9")
+    sealed = sample_seal(*row.fetchone())
+    connection.execute("UPDATE samples SET seal = ? WHERE id = 9", (sealed,))
+    connection.commit()
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
+        assert len(store.labelled().ids) == 40
+        connection.execute(f"UPDATE samples SET {change} WHERE id = 9")  # noqa: S608
+        connection.commit()
+        connection.close()
+        reads: tuple[Callable[[], object], ...] = (
+            store.labelled,
+            store.unlabelled,
+            lambda: store.measured(1),
+            lambda: store.samples([9]),
+            lambda: store.maps([9]),
+            lambda: store.keys_of([9]),
+            lambda: store.label([9], [0]),
+            lambda: store.set_targets([9], np.ones((1, 1))),
+            lambda: store.find(label_id=1),
+            lambda: store.find(tag="anna"),
+        )
+        for read in reads:
+            with pytest.raises(StoreCorruptError, match=r"sample 9 is damaged: .* Forget it by its id\. Or: Restore"):
+                read()
+        assert len(store.samples([8, 10]).ids) == 2
+        assert store.erase([9])
+        # Neither the latent of another sample went along, nor did its own stay.
+        assert len(store.labelled().ids) == 39
+        (slots,) = sqlite3.connect(path).execute("SELECT group_concat(slot) FROM latents WHERE codes = zeroblob(10)")
+        assert slots == ("9",)
+
+
+def test_seals_follow_every_change(tmp_path: Path) -> None:
+    """Labelling, targets, merging and removing classes, erasing and a bound leave rows that are what was stored."""
+    path = tmp_path / "device.db"
+    make(path)
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss"), max_bytes=2**20) as store:
+        store.add_classes(["crack", "rust"])
+        store.label([1, 2, 3, 4], [2, 2, 3, None])
+        store.set_targets([5, 6], np.array([[1.5], [2.5]]))
+        store.set_targets([6], np.array([[np.nan]]))
+        store.merge_classes([3], 1)
+        store.remove_class(2, forget=False)
+        store.erase([10, 11])
+        store.remove_class(0, forget=True)
+        store.stage([b"0" * 16], np.zeros((1, WIDTH), np.uint8))
+        store.add(np.zeros((1, WIDTH), np.uint8), [1], [b"0" * 16], ["key"], ["tag"])
+        found = store.samples(store.ids())
+        assert store.labelled().ids.tolist() == found.ids[found.classes >= 0].tolist()
+        assert dict(zip(found.ids.tolist(), found.classes.tolist(), strict=True))[3] == 1
+
+
+def test_a_sealed_row_of_a_class_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """A store in which somebody sealed nonsense: an error of ours, and no KeyError in training."""
+    path = tmp_path / "device.db"
+    make(path)
+    connection = sqlite3.connect(path)
+    connection.create_function("sample_seal", 8, sample_seal)
+    connection.execute("UPDATE samples SET class = 55 WHERE id = 9")
+    connection.execute("UPDATE samples SET seal = sample_seal(id, slot, class, key, tag, time, digest, target)")
+    connection.commit()
+    connection.close()
+    with (
+        Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store,
+        pytest.raises(StoreCorruptError, match="sample 9 is of class 55, which is not there"),
+    ):
+        store.labelled()
+
+
+def test_the_seal_of_a_sample_is_what_the_page_says() -> None:
+    """CRC-32 over a JSON array of ASCII characters, bytes as hexadecimal digits."""
+    written = rb'[7, 3, null, "F\u00e4ule", null, "000000000000f03f", "0102", "00ff"]'
+    assert sample_seal(7, 3, None, "Fäule", None, 1.0, b"\x01\x02", b"\x00\xff") == zlib.crc32(written)
+
+
+def test_removing_a_class_does_not_mend_a_damaged_version(tmp_path: Path) -> None:
+    """A damaged version stays damaged where a name is taken out of the reports, and keeps nothing of the name."""
+    path = tmp_path / "device.db"
+    make(path)
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss")) as store:
+        for text in ('{"summary": "moss"}', '{"summary": "moss and bark"}', '{"moss'):
+            store.add_version(text, bytes(9), samples=np.empty(0, np.int64))
+        connection = sqlite3.connect(path)
+        connection.execute("UPDATE versions SET head = x'01' WHERE id IN (3)")
+        connection.execute("DELETE FROM samples WHERE class = 1")
+        connection.commit()
+        connection.close()
+        store.remove_class(1, forget=True)
+        found = {version.id: version for version in store.versions()}
+        assert (found[2].intact, found[2].report) == (True, '{"summary": "(removed)"}')
+        assert not found[3].intact
+        assert "moss" not in "".join(version.report for version in found.values())
+
+
+@pytest.mark.parametrize("bound", [-5, 5, 2**62])
+def test_a_bound_that_nobody_could_set_is_damage(tmp_path: Path, bound: int) -> None:
+    """Samples do not give way to a bound that was damaged; another bound puts it right."""
+    path = tmp_path / "device.db"
+    make(path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE settings SET value = ? WHERE name = 'max_bytes'", (bound,))
+    connection.commit()
+    connection.close()
+    with pytest.raises(StoreCorruptError, match=f"its setting 'max_bytes' is {bound}"):
+        use(path)
+    with Store(path, "f" * 64, WIDTH, ("bark", "moss"), max_bytes=2**20) as store:
+        assert store.count() == (40, 40)
+    use(path)
 
 
 def test_the_seal_of_a_class_is_what_the_page_says() -> None:

@@ -66,9 +66,9 @@ def test_nothing_of_erased_samples_is_in_any_file(folder: Path) -> None:
     assert traces(folder, codes[gone], *words) == []
 
 
-def churn(folder: Path) -> list[str]:
+def churn(folder: Path, seed: int = 10) -> list[str]:
     """Label, erase and add in many rounds, and return the traces of all that was ever erased."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(seed)
     gone_codes: list[np.ndarray] = []
     words: list[bytes] = []
     alive: dict[int, tuple[np.ndarray, int]] = {}
@@ -112,7 +112,11 @@ def test_the_search_finds_what_each_measure_prevents(
         monkeypatch.setattr(Connection, "checkpoint", lambda self, timeout: True)
     else:
         monkeypatch.setattr(erase, "rewrite", lambda db, table: None)
-    assert churn(folder) != []
+    # Digests are keyed at random, and with them it is chance whether SQLite moves a row that is erased later.
+    places = [folder / str(attempt) for attempt in range(24)]
+    for place in places:
+        place.mkdir()
+    assert any(churn(place, seed) for seed, place in enumerate(places, 5))
 
 
 def test_versions_trained_on_erased_samples_go(folder: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from acclimate.edge.store.class_table import row_seal
+from acclimate.edge.store.sample_rows import sample_seal
 from acclimate.edge.store.store import Store
 from acclimate.errors import StoreError, StoreMismatchError
 
@@ -168,12 +169,14 @@ INSERT INTO versions (time, report, head) VALUES (5.0, '{}', x'01'), (6.0, '{}',
 
 
 def seals_hold(path: Path) -> None:
-    """Check the seal of every class, past the store."""
+    """Check the seal of every class and sample, past the store."""
     connection = sqlite3.connect(path)
     rows = connection.execute("SELECT id, name, shipped, state, merged_into, seal FROM classes").fetchall()
+    samples = connection.execute("SELECT id, slot, class, key, tag, time, digest, target, seal FROM samples").fetchall()
     connection.close()
     assert rows
     assert [row_seal(*row) for *row, _ in rows] == [sealed for *_, sealed in rows]
+    assert [sample_seal(*row) for *row, _ in samples] == [sealed for *_, sealed in samples]
 
 
 @pytest.mark.parametrize(

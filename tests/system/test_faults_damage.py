@@ -39,7 +39,7 @@ class Sound:
     Args:
         folder: Where database and log lie.
         answers: What its versions answer.
-        codes: Latent codes of its samples by id.
+        codes: Latent codes, class and tag of its samples by id.
     """
 
     folder: Path

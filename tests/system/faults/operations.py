@@ -33,9 +33,12 @@ def answers(learner: Learner) -> dict[str, Any]:
 
 
 def codes(learner: Learner) -> dict[str, str]:
-    """Return the latent codes of every labelled sample by its id, as hexadecimal digits."""
+    """Return the latent codes of every labelled sample by its id, as hexadecimal digits, its class and its tag."""
     found = learner._session.store.labelled()
-    return {str(i): row.tobytes().hex() for i, row in zip(found.ids.tolist(), found.codes, strict=True)}
+    return {
+        str(i): f"{row.tobytes().hex()} {label} {tag}"
+        for i, row, label, tag in zip(found.ids.tolist(), found.codes, found.classes, found.tags, strict=True)
+    }
 
 
 def digest(path: Path) -> str:

@@ -1,0 +1,1 @@
+../../core/bundle_members.py

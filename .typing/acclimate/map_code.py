@@ -1,0 +1,1 @@
+../../core/map_code.py

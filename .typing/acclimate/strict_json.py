@@ -1,0 +1,1 @@
+../../core/strict_json.py

@@ -1,0 +1,1 @@
+../../core/tail_spec.py

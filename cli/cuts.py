@@ -1,0 +1,132 @@
+"""`acclimate cuts`: where a model may be cut, what each cut would cost a device, and which fits a budget."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.table import Table
+
+from ..errors import CutError
+from .console import output, print_json, size
+from .convert import _size
+from .frames import read_frames
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_SAMPLES = 4
+
+
+def cuts(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="torchvision:NAME@DEFAULT, timm:NAME@DEFAULT, hf:FOLDER_OR_NAME, hf-config:FILE.json, "
+            "package.module:function or file.py:function.",
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help=".npy, .npz (x) or a folder of images; whole numbers of 64 bits are token ids."),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option("--shape", help="Instead of data: shape of one sample as the model takes it, 3,224,224."),
+    ] = None,
+    resize: Annotated[
+        str | None, typer.Option("--resize", help="HEIGHTxWIDTH that the model takes, if frames have another size.")
+    ] = None,
+    taps: Annotated[str, typer.Option("--taps", help="all, last, or module names with commas between.")] = "all",
+    latent_bytes: Annotated[
+        int, typer.Option("--latent-bytes", min=1, help="Budget: bytes that a device may store per sample.")
+    ] = 32_768,
+    compute_share: Annotated[
+        float, typer.Option("--compute-share", min=0.0, max=1.0, help="Budget: share of the compute behind the cut.")
+    ] = 0.25,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """List the places where a model may be cut and recommend one for a budget."""
+    if (data is None) == (shape is None):
+        raise typer.BadParameter("expected one of --data and --shape", param_hint="--data")
+    wanted, target = _shape(shape), _size(resize)
+    # torch is heavy: nothing of it is imported before the arguments are known to be good.
+    from ..converters.onnx_source.file import OnnxFile
+    from ..converters.sources.load import load_source
+    from ..converters.splitting.cuts import list_cuts, recommend
+
+    frames = None if data is None else read_frames(data)[0]
+    loaded = load_source(source)
+    model = loaded.model
+    if isinstance(model, OnnxFile):
+        raise CutError(
+            f"expected a torch model, found the ONNX file {model.name}, which is cut at its head alone: no training "
+            f"step comes from ONNX. Name the model that it was made from."
+        )
+    if frames is not None and frames.dtype == np.uint8:
+        target = loaded.options(frames, resize=target)["resize"]
+    sample = _sample(wanted) if frames is None else _batch(frames, model, target)
+    found = list_cuts(model, sample, taps if taps in ("all", "last") else taps.split(","))
+    chosen = recommend(found, latent_bytes=latent_bytes, compute_share=compute_share)
+    if json:
+        print_json(
+            {
+                "cuts": [cut.to_dict() for cut in found],
+                "recommended": chosen.cut.name,
+                "reason": chosen.reason,
+                "budget": {"latent_bytes": latent_bytes, "compute_share": compute_share},
+            }
+        )
+        return
+    table = Table(box=None, padding=(0, 1))
+    for title in ("", "cut", "map", "per sample", "trainable", "compute", "memory", ""):
+        table.add_column(title, no_wrap=True)
+    for cut in found:
+        table.add_row(
+            "*" if cut == chosen.cut else "",
+            cut.name,
+            "x".join(map(str, cut.map_shape)),
+            size(cut.latent_bytes),
+            f"{cut.parameter_share:.1%}",
+            f"{cut.compute_share:.1%}",
+            size(cut.activation_bytes),
+            f"shares {cut.shared[0]}" if cut.shared else "the head alone" if cut.blocks == 0 else "",
+        )
+    output.print(table)
+    output.print(f"* {chosen.cut.name}: {chosen.reason}")
+    for note in chosen.cut.notes:
+        output.print(f"  {note}")
+    output.print(
+        "Per sample: taps and map in 8 bits. Trainable, compute: share of parameters and multiply-adds behind the cut. "
+        "Memory: roughly what a training step at batch 32 keeps of its results."
+    )
+
+
+def _shape(text: str | None) -> tuple[int, ...]:
+    if text is None:
+        return ()
+    parts = text.replace("x", ",").split(",")
+    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
+        raise typer.BadParameter("expected whole numbers with commas between, like 3,224,224", param_hint="--shape")
+    return tuple(int(part) for part in parts)
+
+
+def _sample(shape: tuple[int, ...]) -> "Tensor":
+    import torch
+
+    return torch.randn(_SAMPLES, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _batch(frames: np.ndarray[Any, Any], model: Any, target: tuple[int, int] | None) -> "Tensor":
+    import torch
+
+    from ..converters.raw_input import describe_input
+
+    if frames.dtype == np.int64:
+        return torch.from_numpy(frames[:_SAMPLES])
+    raw = describe_input(frames, model, resize=target)
+    few = frames[np.linspace(0, len(frames) - 1, min(len(frames), _SAMPLES)).astype(int)]
+    with torch.no_grad():
+        sample: Tensor = raw.preprocess(torch.from_numpy(np.ascontiguousarray(few)))
+    return sample

@@ -1,0 +1,85 @@
+"""The start of TensorFlow's process: reads the request in a folder, and leaves an answer there.
+
+`process.run_worker` runs it; torch is never imported here.
+"""
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import errors
+from .backbone import Backbone
+from .export import telling_batch, write_onnx, write_tflite
+from .models import load_model
+from .preparation import Preparation, for_channels
+from .request import HEAD, LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
+from .scaling import model_scaling
+from .unroll import check_structure
+
+Float32 = NDArray[np.float32]
+_TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "tf2onnx")
+
+
+def main(folder: Path) -> None:
+    """Do what the request asks. What goes wrong with the model is told in the answer."""
+    try:
+        answer = convert(Request.read(folder), folder)
+    except errors.AcclimateError as error:
+        answer = Answer(type(error).__name__, str(error))
+    answer.write(folder)
+
+
+def convert(request: Request, folder: Path) -> Answer:
+    """Load, split, run and export a model, and write what was made into the folder.
+
+    Raises:
+        AcclimateError: Whatever the model or the request is refused for.
+    """
+    samples = np.load(folder / SAMPLES, allow_pickle=False)
+    preparation = Preparation.read(folder / PREPARATION)
+    model = load_model(request)
+    check_structure(model)
+    scaling = "as asked for"
+    if samples.dtype == np.uint8:
+        preparation = for_channels(preparation, samples.shape[-1], model.inputs[0].shape[-1])
+        if not request.own_scale:
+            preparation, scaling = model_scaling(request.application, model, preparation)
+    backbone = Backbone(model, samples[:4], preparation, request.taps)
+    latents = backbone.run(samples)
+    _check(latents, backbone.run(samples[:2]))
+    np.save(folder / LATENTS, latents, allow_pickle=False)
+    np.savez(folder / HEAD, allow_pickle=False, weight=backbone.head.weight, bias=backbone.head.bias)
+    batch = telling_batch(backbone.axes())
+    if "onnx" in request.runtimes:
+        write_onnx(backbone.whole, exported(folder, "onnx"))
+    if "tflite" in request.runtimes:
+        write_tflite(backbone.whole, batch, exported(folder, "tflite"))
+    return Answer(None, "", backbone.taps, backbone.head.activation, batch, scaling, _tools())
+
+
+def _check(latents: Float32, again: Float32) -> None:
+    if not np.isfinite(latents).all():
+        raise errors.CutError(
+            "expected finite latents, found NaN or infinity on the calibration samples. Check mean, std and weights."
+        )
+    if np.abs(latents[: len(again)] - again).max() > 1e-3 * max(float(np.abs(latents).max()), 1e-12):
+        raise errors.CutError(
+            "expected a model that gives the same again, found other latents in a second run. Take out what is random."
+        )
+
+
+def _tools() -> dict[str, str]:
+    found = {}
+    for name in _TOOLS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,124 @@
+"""The backbone: a frozen model that returns its latent instead of its logits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .stages import TapPoint
+from .watch import watched
+
+
+class Backbone(nn.Module):
+    """A frozen model that returns the averages of the tapped activations, then the input of its head.
+
+    The head stays in the model; nothing depends on its result, so exporters leave it out.
+
+    Args:
+        model: The frozen model.
+        head: Name of its head.
+        points: Where to tap, in order of depth, the cut not included.
+    """
+
+    def __init__(self, model: nn.Module, head: str, points: Sequence[TapPoint]) -> None:
+        super().__init__()
+        self.model = model
+        self.head = head
+        self.points = tuple(points)
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Stay in evaluation mode, whatever is asked."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the latents ``(n, d) float32`` of a batch as the model takes it, ``(n, ...) float32``."""
+        return torch.cat(self.parts(x), 1)
+
+    def parts(self, x: Tensor) -> list[Tensor]:
+        """Return what the latent consists of, one ``(n, width) float32`` per tap, the cut last."""
+        cut = TapPoint(self.head, 1, "input", 1, "cut")
+        modules = dict(self.model.named_modules())
+        watch = _Watch((*self.points, cut))
+        handles: list[torch.utils.hooks.RemovableHandle] = []
+        try:
+            for name in {point.module for point in watch.points}:
+                enter, leave = partial(watch.enter, name), partial(watch.leave, name)
+                handles.append(modules[name].register_forward_pre_hook(enter, with_kwargs=True))
+                handles.append(modules[name].register_forward_hook(leave))
+            self.model(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return [watch.found[point] for point in watch.points]
+
+
+class BackboneWithMap(nn.Module):
+    """A backbone that also returns the activation at a cut in front of the last blocks.
+
+    What lies behind that cut is still run, since the latent has taps there.
+
+    Args:
+        backbone: What gives the latent.
+        cut: Where the map is taken.
+    """
+
+    def __init__(self, backbone: Backbone, cut: TapPoint) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.cut = cut
+        self.train(False)
+
+    def train(self, mode: bool = True) -> "BackboneWithMap":
+        """Stay in evaluation mode, whatever is asked."""
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the latents ``(n, d) float32`` and the maps ``(n, *shape) float32`` of a batch."""
+        # An operation behind the cut may overwrite the map.
+        with watched(self.backbone.model, (self.cut,), lambda at, value: value.clone()) as found:
+            latents = self.backbone(x)
+        return latents, found[self.cut]
+
+
+class _Watch:
+    """Takes what passes the points during one run."""
+
+    def __init__(self, points: Sequence[TapPoint]) -> None:
+        self.points = points
+        self.found: dict[TapPoint, Tensor] = {}
+        self._calls: Counter[str] = Counter()
+
+    def enter(self, name: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._calls[name] += 1
+        self._take(name, "input", next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None))
+
+    def leave(self, name: str, _: nn.Module, args: tuple[Any, ...], output: object) -> None:
+        self._take(name, "output", output)
+
+    def _take(self, name: str, side: str, value: object) -> None:
+        for point in self.points:
+            if (point.module, point.number, point.side) == (name, self._calls[name], side) and isinstance(
+                value, Tensor
+            ):
+                self.found[point] = average(value, point.axis)
+
+
+def average(x: Tensor, axis: int) -> Tensor:
+    """Average activations over every axis but the batch and the channels.
+
+    Args:
+        x: ``(n, ...) float32``, two axes or more.
+        axis: The channel axis.
+
+    Returns:
+        ``(n, channels) float32``.
+    """
+    others = [i for i in range(1, x.dim()) if i != axis]
+    if x.dim() == 4 and axis == 1:
+        # In two steps the first keeps four axes, so LiteRT's converter leaves the map in its own layout.
+        return x.mean(others, keepdim=True).mean(others)
+    return x.mean(others) if others else x

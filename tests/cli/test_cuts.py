@@ -1,0 +1,84 @@
+"""`acclimate cuts`, as a user types it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from .conftest import Acclimate
+
+pytest.importorskip("torch", reason="torch, which converting needs, is not installed")
+
+MODEL = """
+import torch
+from torch import nn
+
+def build():
+    torch.manual_seed(0)
+    conv = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU())
+    return nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+class Words(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words, self.hidden, self.fc = nn.Embedding(50, 6), nn.Linear(6, 7), nn.Linear(7, 3)
+
+    def forward(self, ids):
+        return self.fc(torch.relu(self.hidden(self.words(ids).mean(1))))
+
+def squeeze():
+    return nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder with models in Python, frames and token ids."""
+    (tmp_path / "model.py").write_text(MODEL)
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "frames.npy", random.integers(0, 256, (12, 10, 10, 1), np.uint8))
+    np.save(tmp_path / "ids.npy", random.integers(0, 50, (12, 9)))
+    return tmp_path
+
+
+def test_cuts_are_listed_and_one_is_recommended(acclimate: Acclimate, project: Path) -> None:
+    """From frames and from a shape alone; the budget decides."""
+    found = acclimate("cuts", "model.py:build", "--data", "frames.npy", "--json", "--compute-share", "1")
+    assert found.code == 0, found.errors
+    cuts = found.json()["cuts"]
+    assert [cut["name"] for cut in cuts] == ["3:input", "0.1"]
+    assert cuts[1]["map_shape"] == [8, 8, 8]
+    assert found.json()["recommended"] == "0.1"
+    shown = acclimate("cuts", "model.py:build", "--shape", "1,10,10", "--latent-bytes", "100")
+    assert shown.code == 0, shown.errors
+    assert "8x8x8" in shown.output
+    assert "* 3:input: the head alone: no deeper cut stays within 100 bytes per sample" in shown.output
+
+
+def test_token_ids_are_taken_as_they_are(acclimate: Acclimate, project: Path) -> None:
+    """Whole numbers of 64 bits are no frames."""
+    found = acclimate("cuts", "model.py:Words", "--data", "ids.npy", "--json")
+    assert found.code == 0, found.errors
+    assert [cut["name"] for cut in found.json()["cuts"]] == ["fc:input", "hidden:input"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("model.py:build",), 2, "expected one of --data and --shape"),
+        (("model.py:build", "--shape", "1,10,10", "--data", "frames.npy"), 2, "expected one of --data and --shape"),
+        (("model.py:build", "--shape", "1,ten"), 2, "expected whole numbers with commas between"),
+        (("model.py:build", "--shape", "2,10,10"), 1, "to run on a batch (4, 2, 10, 10) float32"),
+        (("model.py:squeeze", "--shape", "1,10,10"), 1, "the convolution '0' with a ReLU in between"),
+        (("model.py:missing", "--shape", "1,10,10"), 1, "expected a function 'missing'"),
+        (("model.py:build", "--data", "none.npy"), 1, "found nothing at none.npy"),
+    ],
+)
+def test_what_cannot_be_cut_is_refused_in_one_line(
+    acclimate: Acclimate, project: Path, arguments: tuple[str, ...], code: int, message: str
+) -> None:
+    """A refusal names what was expected, and shows no traceback."""
+    found = acclimate("cuts", *arguments)
+    assert found.code == code
+    assert message in " ".join(found.errors.replace("│", " ").split())
+    assert "Traceback" not in found.errors
