@@ -18,7 +18,7 @@ except AcclimateError as error:
 else:
     sys.exit("expected an error without a runtime, found none")
 try:
-    import acclimate.converters
+    from acclimate.converters import convert  # noqa: F401
 except ImportError as error:
     if "pip install 'acclimate[convert]'" not in str(error):
         sys.exit(f"expected to be told what to install, found: {error}")
