@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from ..keys import PublicKey
     from ..tail_content import TailContent
 
-# Bytes of frames that go through the backbone together: three of 224 x 224 in colour, which took a tenth less time than
-# one by one on two cores (int8). More gain nothing, and each costs the runtime its activations once more.
-BATCH_BYTES, LARGEST_BATCH = 2**19, 32
+# Bytes of frames that go through the backbone together. Whether larger ones (224 x 224, int8) gain by company changed
+# from hour to hour on one machine, by up to a tenth of the time; each more of them in a batch costs the runtime its
+# activations once more, some 12 MB. Small ones share a call's cost.
+BATCH_BYTES, LARGEST_BATCH = 2**16, 32
 DAMAGED = "{}: expected version {} as adapt() stored it, found {}. Restore the store from a copy, or start a new one."
 # How often an adaptation begins anew because samples were forgotten meanwhile.
 ATTEMPTS = 5
