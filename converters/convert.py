@@ -20,13 +20,13 @@ from .original import Original, run_module
 from .parity import MOST_LOST, QUANTIZED_COSINE
 from .quantization.calibration import Calibration, check_structure
 from .raw_input import describe_input, synthetic_samples
+from .samples import calibrated_on
 from .source import HeadChoice
 from .splitting.split import Taps, split
 from .tail_plan import Train, check_tail_arguments, plan_tail
 from .tasks import name_outputs
 from .variant import FloatConvolutions, Progress, Quantize, Wish, check_wish
 
-_CALIBRATED_ON = 256
 _TFLITE = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
 
 
@@ -140,7 +140,7 @@ def convert(
     else:
         raw = describe_input(calibration, model, resize=resize, mean=mean, std=std, axes=axes)
         check_structure(calibration)
-        samples = calibration[np.linspace(0, len(calibration) - 1, min(len(calibration), _CALIBRATED_ON)).astype(int)]
+        samples = calibrated_on(calibration)
         with torch.no_grad():
             parts = split(model, raw.preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4]))), taps)
         module = nn.Sequential()

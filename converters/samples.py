@@ -10,8 +10,15 @@ from ..edge.checks import check_frames
 from ..errors import CalibrationError, InputError
 from ..manifest import InputSpec
 
-LEAST_CALIBRATION = 8
+LEAST_CALIBRATION, MOST_CALIBRATION = 8, 256
 _ANY = 3e38
+
+
+def calibrated_on(calibration: NDArray[Any]) -> NDArray[Any]:
+    """Return what is calibrated on: all of it, or of more than 256 samples evenly spaced ones."""
+    rows = np.linspace(0, len(calibration) - 1, min(len(calibration), MOST_CALIBRATION)).astype(int)
+    chosen: NDArray[Any] = calibration[rows]
+    return chosen
 
 
 def check_calibration(calibration: NDArray[Any]) -> None:

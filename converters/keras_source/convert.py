@@ -19,9 +19,10 @@ from ..classes import Labels
 from ..conversion_report import ConversionReport
 from ..finish import Finish, Steps, check_arguments
 from ..original import ExportedFiles, Original
+from ..padding import pad_weight
 from ..parity import MOST_LOST, QUANTIZED_COSINE
 from ..quantization.calibration import Calibration, check_structure
-from ..samples import check_calibration, frame_spec, made_samples, sample_spec
+from ..samples import calibrated_on, check_calibration, frame_spec, made_samples, sample_spec
 from ..source import HeadChoice
 from ..tasks import name_outputs
 from ..variant import FloatConvolutions, Progress, Quantize, Wish, check_wish
@@ -31,7 +32,6 @@ from .process import run_worker
 from .request import HEAD, LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
 
 Float32 = NDArray[np.float32]
-_CALIBRATED_ON = 256
 _IMAGENET = 1000
 _WEIGHTS = (".h5", ".hdf5", ".keras")
 _RANDOM = "random"
@@ -62,10 +62,7 @@ class KerasParts:
 
     def padded_weight(self) -> Float32:
         """Return the head's weight on the whole latent, ``(k, d) float32``: zero for every tap but the cut."""
-        last = self.taps[-1]
-        weight = np.zeros((len(self.weight), last.offset + last.width), np.float32)
-        weight[:, last.offset :] = self.weight
-        return weight
+        return pad_weight(self.weight, self.taps)
 
 
 def convert_keras(
@@ -165,7 +162,7 @@ def convert_keras(
         raise InputError("expected resize=None for float32 samples: only uint8 frames are resized.")
     else:
         preparation = sample_preparation(shape, mean, std)
-    samples = calibration[np.linspace(0, len(calibration) - 1, min(len(calibration), _CALIBRATED_ON)).astype(int)]
+    samples = calibrated_on(calibration)
     height, width = resize or (shape[0], shape[1] if len(shape) > 1 else 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -14,6 +14,7 @@ from ...manifest import MAX_WIDTH, Runtime, Tap
 from ..original import Original, run_module
 from ..quantization.calibration import check_structure
 from ..raw_input import RawInput
+from ..samples import calibrated_on
 from ..splitting.backbone import Backbone
 from ..splitting.examine import Taps
 from ..splitting.soundness import check_repeatable
@@ -27,7 +28,7 @@ from .input import describe_onnx_input
 from .reference import OnnxReference
 from .taps import OnnxTap, choose_taps
 
-_SAMPLES, _CALIBRATED_ON = 4, 256
+_SAMPLES = 4
 
 
 class OnnxOriginal(OnnxReference):
@@ -109,7 +110,7 @@ def split_onnx(
             )
     described = describe_onnx_input(file, calibration, resize=resize, mean=mean, std=std, axes=axes)
     check_structure(calibration)
-    samples = calibration[np.linspace(0, len(calibration) - 1, min(len(calibration), _CALIBRATED_ON)).astype(int)]
+    samples = calibrated_on(calibration)
     raw = described.raw
     freed = free_batch(file.model, described.shape)
     network = Network(freed, 2)

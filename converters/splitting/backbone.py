@@ -1,9 +1,6 @@
 """The backbone: a frozen model that returns its latent instead of its logits."""
 
-from collections import Counter
 from collections.abc import Sequence
-from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,19 +38,10 @@ class Backbone(nn.Module):
     def parts(self, x: Tensor) -> list[Tensor]:
         """Return what the latent consists of, one ``(n, width) float32`` per tap, the cut last."""
         cut = TapPoint(self.head, 1, "input", 1, "cut")
-        modules = dict(self.model.named_modules())
-        watch = _Watch((*self.points, cut))
-        handles: list[torch.utils.hooks.RemovableHandle] = []
-        try:
-            for name in {point.module for point in watch.points}:
-                enter, leave = partial(watch.enter, name), partial(watch.leave, name)
-                handles.append(modules[name].register_forward_pre_hook(enter, with_kwargs=True))
-                handles.append(modules[name].register_forward_hook(leave))
+        points = (*self.points, cut)
+        with watched(self.model, points, lambda at, value: average(value, at.axis)) as found:
             self.model(x)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return [watch.found[point] for point in watch.points]
+        return [found[point] for point in points]
 
 
 class BackboneWithMap(nn.Module):
@@ -82,29 +70,6 @@ class BackboneWithMap(nn.Module):
         with watched(self.backbone.model, (self.cut,), lambda at, value: value.clone()) as found:
             latents = self.backbone(x)
         return latents, found[self.cut]
-
-
-class _Watch:
-    """Takes what passes the points during one run."""
-
-    def __init__(self, points: Sequence[TapPoint]) -> None:
-        self.points = points
-        self.found: dict[TapPoint, Tensor] = {}
-        self._calls: Counter[str] = Counter()
-
-    def enter(self, name: str, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self._calls[name] += 1
-        self._take(name, "input", next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None))
-
-    def leave(self, name: str, _: nn.Module, args: tuple[Any, ...], output: object) -> None:
-        self._take(name, "output", output)
-
-    def _take(self, name: str, side: str, value: object) -> None:
-        for point in self.points:
-            if (point.module, point.number, point.side) == (name, self._calls[name], side) and isinstance(
-                value, Tensor
-            ):
-                self.found[point] = average(value, point.axis)
 
 
 def average(x: Tensor, axis: int) -> Tensor:

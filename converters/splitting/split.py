@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...manifest import Tap
+from ..padding import pad_weight
 from .backbone import Backbone
 from .examine import Taps as Taps
 from .examine import examine
@@ -38,10 +39,7 @@ class Split:
 
     def padded_weight(self) -> Float32:
         """Return the head's weight on the whole latent, ``(k, d) float32``: zero for every tap but the cut."""
-        width = self.taps[-1].offset + self.taps[-1].width
-        weight = np.zeros((len(self.weight), width), np.float32)
-        weight[:, self.taps[-1].offset :] = self.weight
-        return weight
+        return pad_weight(self.weight, self.taps)
 
 
 def split(model: nn.Module, sample: Tensor, taps: Taps = "all") -> Split:

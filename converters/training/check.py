@@ -10,8 +10,8 @@ from torch import Tensor, fx
 from torch.nn import functional
 
 from ...errors import ParityError
+from ...tail_spec import Spec
 from .capture import Captured
-from .spec import Spec
 
 Float32 = NDArray[np.float32]
 # Float32 against double, through a tail of a few layers; a rectifier may decide otherwise for a number next to 0.

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...errors import ConversionError, InputError
+from ...tail_spec import Parameter, Spec
 from ..splitting.soundness import check_sample
 from .capture import Captured, capture
 from .check import Difference, check
@@ -20,7 +21,6 @@ from .fold import fold
 from .objective import Penalty
 from .onnx_emit import emit
 from .optimiser import STATE, Optimiser
-from .spec import Parameter, Spec
 
 Float32 = NDArray[np.float32]
 

@@ -1,6 +1,5 @@
 """`acclimate convert` and `acclimate cuts` with models by name, from files and from Hugging Face folders."""
 
-import inspect
 import json
 import subprocess
 import sys
@@ -131,13 +130,6 @@ def test_an_onnx_file_has_one_cut(acclimate: Acclimate, project: Path) -> None:
     assert "is cut at its head alone" in " ".join(found.errors.split())
 
 
-def _takes_onnx() -> bool:
-    from acclimate.converters import convert
-
-    return "OnnxFile" in str(inspect.signature(convert).parameters["model"].annotation)
-
-
-@pytest.mark.skipif(not _takes_onnx(), reason="convert() does not take ONNX files yet")
 def test_an_onnx_file_becomes_a_bundle_that_adapts(acclimate: Acclimate, project: Path) -> None:
     """One command from a file of unknown origin to a bundle for ONNX Runtime alone; a device adapts it."""
     subprocess.run([sys.executable, "model.py", "net.onnx"], cwd=project, check=True, capture_output=True)
