@@ -19,13 +19,14 @@ from .onnx_source.split import split_onnx
 from .original import Original, run_module
 from .parity import MOST_LOST, QUANTIZED_COSINE
 from .quantization.calibration import Calibration, check_structure
+from .quantization.wish import FloatConvolutions, Quantize, Wish, check_wish
 from .raw_input import describe_input, synthetic_samples
 from .samples import calibrated_on
 from .source import HeadChoice
 from .splitting.split import Taps, split
 from .tail_plan import Train, check_tail_arguments, plan_tail
 from .tasks import name_outputs
-from .variant import FloatConvolutions, Progress, Quantize, Wish, check_wish
+from .variant import Progress
 
 _TFLITE = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
 

@@ -24,10 +24,11 @@ from .original import Original, embed, open_backbone
 from .parity import Parity, require_float, require_quantized
 from .quantization.fresh_head import judged_rows
 from .quantization.trial import LabelledSamples
+from .quantization.wish import Wish
 from .samples import check_samples
 from .source import HeadChoice, Labelled
 from .tasks import Outputs, Shipment
-from .variant import BackboneFile, Progress, Wish, make_variant
+from .variant import BackboneFile, Progress, make_variant
 
 if TYPE_CHECKING:
     from .tail_plan import TailPlan

@@ -2,37 +2,21 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from ..edge.runtime.runtime import Embedder
-from ..errors import ConversionError, InputError
+from ..errors import ConversionError
 from ..manifest import Runtime
 from .conversion_report import Kind, Measured
-from .original import Original, embed, make_float, open_backbone, run_module
-from .parity import GOOD_COSINE, MOST_LOST, QUANTIZED_COSINE, Parity, require_quantized
+from .original import Original, make_float, open_backbone
+from .parity import Parity, require_quantized
 from .quantization.calibration import Calibration
 from .quantization.latency import latencies
-from .quantization.sensitivity import LayerCost, Quantized, fewest_in_float, layer_costs
+from .quantization.search import Search
+from .quantization.sensitivity import LayerCost, Quantized
 from .quantization.trial import Judge, LabelledSamples, Trial, fresh_head_lost
-
-__all__ = [
-    "BackboneFile",
-    "FloatConvolutions",
-    "Original",
-    "Quantize",
-    "embed",
-    "make_float",
-    "make_variant",
-    "open_backbone",
-    "run_module",
-]
+from .quantization.wish import Wish, check_wish
 
 Progress = Callable[[int, int], None]
-FloatConvolutions = int | Literal["auto", "ladder"]
-Quantize = bool | Literal["auto", "weights"]
-# Rungs of "ladder". The first convolutions see few channels of very different ranges, so often most of the loss is
-# theirs.
-_RUNGS = (0, 3, 6)
 # Slower is what takes a tenth more time, and more than the clock's own unrest.
 _SLOWER, _LEAST_SECONDS = 1.1, 2e-4
 _STEPS = 20
@@ -99,51 +83,6 @@ class BackboneFile:
         return self.trial.parity
 
 
-@dataclass(frozen=True)
-class Wish:
-    """What the caller asks of quantization.
-
-    Args:
-        quantize: ``"auto"`` keeps 8 bits unless they are slower than float on this processor, by more than a tenth, or
-            lose too much, and then 8-bit weights or float; True insists on 8 bits, ``"weights"`` on 8-bit weights with
-            float activations, False on float.
-        calibration: How ranges of activations are found (`find_ranges`).
-        float_convolutions: What stays in float: ``"auto"`` for the layers that lose the most, the fewest of them (a
-            quarter at most) that keep a centred cosine of .99, or of `least_cosine` if that is more, and the accuracy;
-            ``"ladder"`` for the first 0, 3 or 6 convolutions; a number for so many of the first.
-        least_cosine: Least mean of the centred cosine between quantized latents and the original's.
-        most_lost: Percentage points of accuracy that a fresh head on quantized latents may lose.
-        every_layer: Measure what each layer costs even where all can be in 8 bits.
-    """
-
-    quantize: Quantize = "auto"
-    calibration: Calibration = "minmax"
-    float_convolutions: FloatConvolutions = "auto"
-    least_cosine: float = QUANTIZED_COSINE
-    most_lost: float = MOST_LOST
-    every_layer: bool = False
-
-
-def check_wish(wish: Wish) -> None:
-    """Refuse what nothing can fulfil, before any work.
-
-    Raises:
-        InputError: If an argument is none of those that are known.
-    """
-    from .quantization.calibration import check_method
-
-    check_method(wish.calibration)
-    if not (isinstance(wish.quantize, bool) or wish.quantize in ("auto", "weights")):
-        raise InputError(f"expected quantize 'auto', True, False or 'weights', found {wish.quantize!r}.")
-    kept = wish.float_convolutions
-    if kept not in ("auto", "ladder") and (isinstance(kept, str | bool) or kept < 0):
-        raise InputError(f"expected float_convolutions 'auto', 'ladder' or a number from 0, found {kept!r}.")
-    if not -1 <= wish.least_cosine <= 1:
-        raise InputError(f"expected a least cosine from -1 to 1, found {wish.least_cosine!r}. 0.9 is usual.")
-    if not 0 <= wish.most_lost <= 100:
-        raise InputError(f"expected 0 to 100 points of accuracy that may be lost, found {wish.most_lost!r}.")
-
-
 def make_variant(
     runtime: Runtime,
     original: Original,
@@ -192,20 +131,20 @@ def make_variant(
             raise
         return replace(as_float, reason=f"float: there are no 8 bits of this model to compare. {error}")
     report(8, _STEPS)
-    search = _Search(quantized, judge, wish, lambda done, total: report(8 + 10 * done // total, _STEPS))
-    kept, trial = search.run(settled)
-    trial = judge.with_head(trial)
+    found = Search(quantized, judge, wish, lambda done, total: report(8 + 10 * done // total, _STEPS)).run(settled)
+    trial = judge.with_head(found.trial)
     labels = dict(zip(quantized.layers, quantized.labels, strict=True))
     int8 = replace(
         as_float,
-        layers=tuple(LayerCost(labels[one.name], one.lost, one.name in kept) for one in search.known(kept)),
-        kept=tuple(i for i, name in enumerate(quantized.layers) if name in kept),
-        float_convolutions=len(kept) if wish.float_convolutions != "auto" else 0,
+        layers=tuple(LayerCost(labels[one.name], one.lost, one.name in found.kept) for one in found.costs),
+        kept=tuple(i for i, name in enumerate(quantized.layers) if name in found.kept),
+        float_convolutions=len(found.kept) if wish.float_convolutions != "auto" else 0,
     )
     if wish.quantize is True:
         _require(trial, runtime, wish)
-        return _kept(int8, "int8", trial, "8 bits were asked for.", {"int8": trial}, judge)
-    result = _better(int8, trial, judge, wish)
+        reason = f"8 bits were asked for. {found.note}".rstrip()
+        return _kept(int8, "int8", trial, reason, {"int8": trial}, judge)
+    result = _better(int8, trial, judge, wish, found.note)
     report(_STEPS, _STEPS)
     return result
 
@@ -221,53 +160,7 @@ def quantize_weights(runtime: Runtime, content: bytes) -> bytes:
     return quantize_weights_tflite(content)
 
 
-class _Search:
-    """Looks for the layers that have to stay in float."""
-
-    def __init__(self, quantized: Quantized, judge: Judge, wish: Wish, progress: Progress) -> None:
-        self._quantized, self._judge, self._wish, self._progress = quantized, judge, wish, progress
-        self._costs: tuple[LayerCost, ...] = ()
-        self._best: tuple[tuple[str, ...], Trial] | None = None
-
-    def run(self, settled: Sequence[int]) -> tuple[tuple[str, ...], Trial]:
-        """Return the layers to keep in float, and the model with them in float."""
-        asked = self._wish.float_convolutions
-        names, convolutions = self._quantized.layers, self._quantized.convolutions
-        if asked == "ladder":
-            ladder = [tuple(convolutions[:rung]) for rung in _RUNGS if 4 * rung <= len(convolutions)]
-            next((kept for kept in ladder if self._good(kept)), None)
-        elif asked != "auto":
-            self._good(tuple(convolutions[:asked]))
-        else:
-            elsewhere = tuple(names[i] for i in settled if i < len(names))
-            enough = self._good(elsewhere)
-            if self._wish.every_layer or not enough:
-                self._measure()
-            if not enough:
-                fewest_in_float(self._costs, self._good)
-        assert self._best is not None  # noqa: S101  something was tried
-        return self._best
-
-    def known(self, kept: Sequence[str]) -> tuple[LayerCost, ...]:
-        """Return what is known of the layers: all costs, or the names of those in float without."""
-        unknown = float("nan")
-        return self._costs or tuple(LayerCost(name, unknown) for name in self._quantized.layers if name in kept)
-
-    def _measure(self) -> None:
-        self._costs = layer_costs(self._quantized, self._judge.quick_cosine, self._progress)
-
-    def _good(self, kept: Sequence[str]) -> bool:
-        trial = self._judge.trial(self._quantized.content(kept))
-        good = trial.parity.whole.cosine >= max(GOOD_COSINE, self._wish.least_cosine)
-        if good:
-            trial = self._judge.with_head(trial)
-            good = trial.head is None or trial.head.within(self._wish.most_lost)
-        if self._best is None or good or trial.parity.whole.cosine > self._best[1].parity.whole.cosine:
-            self._best = tuple(kept), trial
-        return good
-
-
-def _better(int8: BackboneFile, trial: Trial, judge: Judge, wish: Wish) -> BackboneFile:
+def _better(int8: BackboneFile, trial: Trial, judge: Judge, wish: Wish, note: str) -> BackboneFile:
     """Return the better of 8 bits and float, and 8-bit weights where 8 bits are not."""
     tried: dict[Kind, Trial] = {"float": judge.with_head(int8.trial), "int8": trial}
     seconds = _seconds(int8, tried, judge)
@@ -281,7 +174,7 @@ def _better(int8: BackboneFile, trial: Trial, judge: Judge, wish: Wish) -> Backb
         gain = seconds["float"] / seconds["int8"]
         reason = f"8 bits: {gain:.1f} x as fast as float on this processor, with a centred cosine of "
         reason += f"{trial.parity.whole.cosine:.4f}{fresh_head_lost(trial.head)}."
-        return _kept(int8, "int8", trial, reason, tried, judge, seconds)
+        return _kept(int8, "int8", trial, f"{reason} {note}".rstrip(), tried, judge, seconds)
     found = "; ".join(objections)
     content = int8.content
     weights = judge.with_head(judge.trial(quantize_weights(int8.runtime, content)))

@@ -12,12 +12,12 @@ import threading
 import weakref
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from .errors import BundleFormatError, BundleIntegrityError
 from .files import new_file, refuse_overwrite
+from .record import record
 
 ALIGNMENT = 64
 MAX_MEMBERS = 64
@@ -162,7 +162,7 @@ class Archive:
         return entry
 
 
-@dataclass(frozen=True)
+@record()
 class _Entry:
     """One member: everything from which its two headers follow.
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
@@ -16,6 +16,7 @@ from .errors import BundleFormatError, BundleIntegrityError
 from .latent import LatentCode
 from .manifest import InputSpec, Manifest, Runtime, Variant
 from .novelty_arrays import check_novelty, novelty_spec
+from .record import record
 from .source_arrays import check_source, source_spec
 from .tensors import unpack
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class LinearLayer:
     """Weights of a linear head on latents: ``logits = latents @ weight.T + bias``.
 
@@ -40,7 +41,7 @@ class LinearLayer:
     bias: Float32
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Conformance:
     """Inputs with the latents that they must give.
 

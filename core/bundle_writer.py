@@ -3,7 +3,6 @@
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,13 +11,14 @@ from .bundle import Bundle, Conformance, LinearLayer, variant_hash
 from .bundle_members import MANIFEST
 from .latent import LatentCode
 from .manifest import InputSpec, Manifest, Member, Runtime, TailCut, Tap, Task, Variant
+from .record import record
 from .tensors import Arrays, pack
 
 if TYPE_CHECKING:
     from .tail_content import TailContent
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class VariantContent:
     """Everything of one variant, for `write_bundle`.
 

@@ -2,11 +2,12 @@
 
 import base64
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self
 
 from .errors import InputError
 from .extras import require
+from .record import record
 
 KEY_BYTES = 32
 # What stands before the 32 bytes in the DER form of an Ed25519 public key (RFC 8410).
@@ -17,7 +18,7 @@ _ORDER_8 = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 _WEAK = {0, 1, _P - 1, _P, _P + 1, _ORDER_8, _P - _ORDER_8}
 
 
-@dataclass(frozen=True)
+@record()
 class PublicKey:
     """A key that signatures are checked with.
 
@@ -67,7 +68,7 @@ class PublicKey:
         return True
 
 
-@dataclass(frozen=True)
+@record()
 class PrivateKey:
     """A key to sign with. Its `repr` does not show it.
 

@@ -1,17 +1,18 @@
 """How a latent is stored: one unsigned byte per dimension."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .record import record
+
 Float32 = NDArray[np.float32]
 Codes = NDArray[np.uint8]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class LatentCode:
     """Affine 8-bit quantization of a latent, one scale and offset per dimension.
 

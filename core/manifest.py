@@ -4,20 +4,21 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any, Literal, get_args
 
 from .errors import BundleFormatError, BundleVersionError
+from .record import record
 from .strict_json import (
     Reader,
     choice,
     flag,
     integer,
+    into,
     members,
     name,
     number,
     parse,
-    record,
     several,
     table,
     text,
@@ -42,7 +43,7 @@ RUNTIMES: tuple[Runtime, ...] = get_args(Runtime)
 TASKS: tuple[Task, ...] = get_args(Task)
 
 
-@dataclass(frozen=True)
+@record()
 class InputSpec:
     """What one raw sample is.
 
@@ -66,7 +67,7 @@ class InputSpec:
         object.__setattr__(self, "axes", tuple(self.axes))
 
 
-@dataclass(frozen=True)
+@record()
 class Tap:
     """One tensor whose pooled activations are part of the latent.
 
@@ -81,7 +82,7 @@ class Tap:
     width: int
 
 
-@dataclass(frozen=True)
+@record()
 class Variant:
     """One backbone, for one runtime, with everything that belongs to it.
 
@@ -102,7 +103,7 @@ class Variant:
     saturated: float
 
 
-@dataclass(frozen=True)
+@record()
 class TailCut:
     """Where the trainable tail of a bundle begins.
 
@@ -117,7 +118,7 @@ class TailCut:
     axis: int
 
 
-@dataclass(frozen=True)
+@record()
 class Member:
     """One file of a bundle.
 
@@ -130,7 +131,7 @@ class Member:
     size: int
 
 
-@dataclass(frozen=True)
+@record()
 class Manifest:
     """Everything a bundle says about itself.
 
@@ -275,12 +276,12 @@ _MEMBER: Mapping[str, Reader] = {"sha256": _sha256, "size": integer(0, 2**31)}
 _MANIFEST: Mapping[str, Reader] = {
     "task": choice(*TASKS),
     "classes": several(_class_name, 0, MAX_CLASSES),
-    "input": record(InputSpec, _INPUT),
+    "input": into(InputSpec, _INPUT),
     "cut": name,
-    "taps": several(record(Tap, _TAP), 1, 1_000),
-    "variants": several(record(Variant, _VARIANT), 1, len(RUNTIMES)),
-    "members": table(name, record(Member, _MEMBER), 64),
+    "taps": several(into(Tap, _TAP), 1, 1_000),
+    "variants": several(into(Variant, _VARIANT), 1, len(RUNTIMES)),
+    "members": table(name, into(Member, _MEMBER), 64),
     "provenance": table(name, text, 100),
     "licence": text,
-    "tail": record(TailCut, _TAIL),
+    "tail": into(TailCut, _TAIL),
 }

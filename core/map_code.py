@@ -1,15 +1,15 @@
 """How a map is stored: one unsigned byte per value, with a scale and an offset per channel."""
 
 import math
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from .latent import Codes, Float32, LatentCode
+from .record import record
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class MapCode:
     """Affine 8-bit quantization of a map, one scale and offset per channel.
 

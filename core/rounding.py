@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .record import record
 from .update_format import MAX_EXPONENT
 
 Float32 = NDArray[np.float32]
@@ -16,7 +16,7 @@ _TOP = 15
 LARGEST = 2.0 ** (MAX_EXPONENT + _TOP)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Rounded:
     """Rows of a head as they are sent.
 

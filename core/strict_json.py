@@ -148,7 +148,7 @@ def table(key: Reader, item: Reader, most: int) -> Reader:
     return read
 
 
-def record(cls: type[T], readers: Mapping[str, Reader]) -> Reader:
+def into(cls: type[T], readers: Mapping[str, Reader]) -> Reader:
     """Return a reader of objects whose keys are the fields of a dataclass."""
 
     def read(raw: Any, where: str) -> T:

@@ -1,7 +1,6 @@
 """A variant's trainable tail: its members in a bundle, packed and read."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -9,6 +8,7 @@ from numpy.typing import NDArray
 
 from .errors import BundleFormatError
 from .map_code import MapCode
+from .record import record
 from .tail_spec import Spec
 from .tensors import pack, unpack
 
@@ -23,7 +23,7 @@ MAX_MODEL = 2**28
 _ADVICE = "Get the file again, or write it again with 'acclimate convert'."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class TailContent:
     """What of a variant can be trained beyond a head.
 

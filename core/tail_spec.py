@@ -34,10 +34,11 @@ from step to step: nothing is copied, and nothing is allocated.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from .manifest import MAX_AXIS, MAX_CLASSES, MAX_MAP
-from .strict_json import Reader, choice, integer, members, name, optional, parse, record, several, wrong
+from .record import record
+from .strict_json import Reader, choice, integer, into, members, name, optional, parse, several, wrong
 
 FORMAT = 1
 MAX_SPEC = 2**20
@@ -54,7 +55,7 @@ STATE: Mapping[str, tuple[str, ...]] = {"sgd": ("momentum",), "adam": ("mean", "
 GIVEN: Mapping[str, tuple[str, ...]] = {"none": (), "l2sp": ("reference",), "ewc": ("reference", "fisher")}
 
 
-@dataclass(frozen=True)
+@record()
 class Parameter:
     """A tensor that trains.
 
@@ -67,7 +68,7 @@ class Parameter:
     shape: tuple[int, ...]
 
 
-@dataclass(frozen=True)
+@record()
 class Spec:
     """What the models of a compiled tail take and give.
 
@@ -184,7 +185,7 @@ _SPEC: Mapping[str, Reader] = {
     "penalty": choice(*GIVEN),
     "scalars": several(name, 0, 16),
     "state": several(name, 0, 16),
-    "parameters": several(record(Parameter, _PARAMETER), 1, MAX_PARAMETERS),
+    "parameters": several(into(Parameter, _PARAMETER), 1, MAX_PARAMETERS),
     "weight": optional(_parameter_name),
     "bias": optional(_parameter_name),
 }

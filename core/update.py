@@ -6,7 +6,6 @@ An update says what differs from the head that the bundle ships; the format is i
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +18,7 @@ from .files import write_file
 from .key_files import PrivateKeySource, load_private_key
 from .keys import PublicKey
 from .manifest import MAX_CLASS_NAME, MAX_CLASSES, MAX_WIDTH, Runtime
+from .record import record
 from .rounding import LARGEST, Rounded, match_rows
 from .signing import UPDATE, check_signature
 from .update_format import (
@@ -36,7 +36,7 @@ from .update_format import (
 Float32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Base:
     """What an update starts from: a variant of a bundle as it was shipped.
 
@@ -67,7 +67,7 @@ class Base:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Update:
     """A head for devices that have the same backbone.
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import struct
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +10,7 @@ from .bundle_members import SIGNATURE_BYTES
 from .errors import UpdateFormatError, UpdateVersionError
 from .keys import PrivateKey
 from .manifest import MAX_CLASS_NAME, MAX_CLASSES, MAX_WIDTH
+from .record import record
 from .signing import UPDATE, sign
 
 MAGIC, VERSION = b"ACCU\r\n\x1a\n", 1
@@ -25,7 +25,7 @@ _HEADER, _NAME = struct.Struct("<8sHHIQQ32s32s4H"), struct.Struct("<HH")
 _ADVICE = "Get the file again from where it came from."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Patch:
     """Content of an update: rows of a shipped head that are kept, and new parameters for the others.
 
@@ -61,7 +61,7 @@ class Patch:
         return len(self.bias) + int(self.kept.sum())
 
 
-@dataclass(frozen=True)
+@record()
 class Envelope:
     """An undamaged update that is not read yet.
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..latent import Codes
+from ..record import record
 from .checks import check_progress, check_texts
 from .store.samples import Ids
 from .store.store import Store
@@ -21,7 +21,7 @@ OnDuplicate = Literal["refuse", "skip", "relabel"]
 STAGE_SECONDS = 2.0
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Embedded:
     """Frames of one call, embedded as far as they are not stored yet.
 

@@ -1,7 +1,7 @@
 """A head in use: linear layer, the classes of its rows, and what it was judged on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Self, cast
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..bundle import LinearLayer
 from ..errors import BundleFormatError, StoreCorruptError
+from ..record import record
 from ..tensors import pack, unpack
 from .unknown.novelty import Novelty
 
@@ -23,7 +24,7 @@ _HEADER = 4_096
 _ADVICE = "Restore the store from a copy, or start a new one."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class LinearHead:
     """A linear classifier on latents. Immutable, so that a reader never sees half of a change.
 

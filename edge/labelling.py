@@ -1,10 +1,9 @@
 """`Learner.suggest` and `suspects`: what to label next, and which labels are likely wrong."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..errors import InputError
+from ..record import record
 from .adaptation.run import propose, situation
 from .adaptation.wishes import Wishes
 from .head import Ids
@@ -13,7 +12,7 @@ from .suggest import STRATEGIES, Strategy, suggest
 from .suspects import suspects
 
 
-@dataclass(frozen=True)
+@record()
 class Suspect:
     """A stored sample whose label is likely wrong.
 

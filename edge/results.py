@@ -1,14 +1,15 @@
 """What a learner returns: predictions, entries of the history, and what was forgotten."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..record import record
 from .head import Float32
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Prediction:
     """Predictions for ``n`` frames.
 
@@ -26,7 +27,7 @@ class Prediction:
     unknown: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
 
 
-@dataclass(frozen=True)
+@record()
 class Version:
     """One entry of the history.
 
@@ -43,7 +44,7 @@ class Version:
     summary: str
 
 
-@dataclass(frozen=True)
+@record()
 class Forgotten:
     """What forgetting did.
 

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import StoreCorruptError
 from ..manifest import Task
+from ..record import record
 from .head import Float32, LinearHead
 from .results import Prediction
 from .runtime.runtime import RuntimeChoice
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from .tail.served import ServedTail
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class InUse:
     """The head in use.
 

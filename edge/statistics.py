@@ -4,7 +4,6 @@ They are sums of integer latent codes held in float64, exact below 2**53: they d
 on the number of threads, statistics of several sets add up, and subtracting a sample leaves no trace.
 """
 
-from dataclasses import dataclass
 from typing import Self, cast
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import BundleFormatError, InputError
 from ..latent import Codes
+from ..record import record
 from ..tensors import Arrays
 
 Float64 = NDArray[np.float64]
@@ -27,7 +27,7 @@ FULL_WIDTH = 512
 RANK = 256
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Statistics:
     """Exact statistics of labelled codes.
 
@@ -131,7 +131,7 @@ class Statistics:
         return (result + result.T) / 2
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class SourceStatistics:
     """What the device knows of the source domain, in units of latent codes.
 

@@ -1,16 +1,15 @@
 """Which labels are likely wrong: confident learning."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..record import record
 
 Float64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@record()
 class Suspect:
     """A sample whose label is likely wrong.
 

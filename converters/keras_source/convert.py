@@ -22,10 +22,11 @@ from ..original import ExportedFiles, Original
 from ..padding import pad_weight
 from ..parity import MOST_LOST, QUANTIZED_COSINE
 from ..quantization.calibration import Calibration, check_structure
+from ..quantization.wish import FloatConvolutions, Quantize, Wish, check_wish
 from ..samples import calibrated_on, check_calibration, frame_spec, made_samples, sample_spec
 from ..source import HeadChoice
 from ..tasks import name_outputs
-from ..variant import FloatConvolutions, Progress, Quantize, Wish, check_wish
+from ..variant import Progress
 from .archive import check_archive
 from .preparation import frame_preparation, sample_preparation
 from .process import run_worker

@@ -1,13 +1,14 @@
 """One adaptation: from labelled latents to a candidate head, and what the guard says of it."""
 
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import LabelError, NotEnoughSamplesError
+from ...record import record
 from ..distinct import distinct
 from ..head import Ids, LinearHead
 from ..heads import AUTO, Head, Problem, Setting, Weights
@@ -135,7 +136,7 @@ def _before(deadline: float | None) -> bool:
     return deadline is None or perf_counter() < deadline
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Restricted:
     """A head that offers some of its settings only. See `Head`."""
 

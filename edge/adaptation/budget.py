@@ -1,10 +1,11 @@
 """What adapting costs, told beforehand: seconds, working memory, bytes on disk; and what is refused beforehand."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from ...errors import BudgetError, InputError
+from ...record import record
 from ..session import Session
 from ..store.schema import page_size, slots_per_page
 from ..task_session import TaskSession
@@ -16,7 +17,7 @@ _ROW, _PAGES = 81, 12
 MOST_SAMPLES = 10**9
 
 
-@dataclass(frozen=True)
+@record()
 class Estimate:
     """What adapting will cost, roughly.
 
@@ -38,7 +39,7 @@ class Estimate:
     tail_memory: int = 0
 
 
-@dataclass(frozen=True)
+@record()
 class Need:
     """What one adaptation takes.
 

@@ -1,6 +1,5 @@
 """The coordinates in which heads are solved: standardised, and no wider than what is known needs."""
 
-from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from ...bundle import LinearLayer
 from ...latent import Codes, LatentCode
+from ...record import record
 from ..heads.problem import ABSENT, Float64, SourceTerm, Weights
 from ..statistics import SourceStatistics
 
@@ -19,7 +19,7 @@ WIDEST_ROTATION = 1536
 _MANY, _BLOCK = 1 << 25, 4_096
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Basis:
     """Orthonormal axes, given as mixtures of rows, which costs less than to write them out.
 
@@ -52,7 +52,7 @@ class Basis:
         return result
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Coordinates:
     """``x = ((code - centre) / spread) @ basis``, an affine map of latent codes.
 

@@ -5,11 +5,11 @@ The terms follow from the algorithms; their constants were fitted to `benchmarks
 
 import os
 import time
-from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
 
+from ...record import record
 from ..heads.closed import REGULARISATIONS, SOURCE_WEIGHTS
 from ..heads.softmax import EWC_REGULARISATIONS
 from ..heads.softmax import REGULARISATIONS as SOFTMAX_REGULARISATIONS
@@ -33,7 +33,7 @@ _CALLS, _SURE = 1.2e7, 1 / 3
 _SLACK, _LEAST = 1.25, 4e6
 
 
-@dataclass(frozen=True)
+@record()
 class Size:
     """How large an adaptation is.
 

@@ -1,10 +1,11 @@
 """What paired comparisons show: a sign-flip test over units of evidence, and the interval that it implies."""
 
-from dataclasses import dataclass
 from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...record import record
 
 Float64 = NDArray[np.float64]
 # Up to so many units that differ, every combination of signs is tried; above, as many are drawn.
@@ -16,7 +17,7 @@ _ROWS = 256
 _ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
+@record()
 class Evidence:
     """How a weighted mean of paired differences compares with chance.
 

@@ -1,6 +1,5 @@
 """Fisher information of the shipped head on the source: how much the source says of each of its weights."""
 
-from dataclasses import dataclass
 from typing import Self, cast
 
 import numpy as np
@@ -8,6 +7,7 @@ from numpy.typing import NDArray
 
 from ...bundle import LinearLayer
 from ...latent import Codes, LatentCode
+from ...record import record
 from ...tensors import Arrays
 from ..distinct import distinct
 from ..heads.problem import Float64, SourceTerm
@@ -18,7 +18,7 @@ Float32 = NDArray[np.float32]
 _BLOCK = 1_024
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Fisher:
     """The diagonal of the Fisher information of a softmax head on codes.
 

@@ -7,12 +7,12 @@ risk.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..distinct import distinct
 from .evidence import weigh
 from .harm import apart, cells_of, harmed, mean_of
@@ -30,7 +30,7 @@ _LEAST = 1e-12
 Float64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@record()
 class ClassChange:
     """What a candidate changes for one class.
 
@@ -51,7 +51,7 @@ class ClassChange:
     lost: int
 
 
-@dataclass(frozen=True)
+@record()
 class Judgement:
     """What the guard says of a candidate.
 

@@ -1,12 +1,12 @@
 """Whether a candidate harms one class, however much it gains in the others."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..distinct import distinct
 from .evidence import at_least, weigh
 
@@ -20,7 +20,7 @@ LOST = 0.5
 _ALIKE = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Cells:
     """Mean differences of the samples of one class and one group.
 

@@ -1,11 +1,11 @@
 """The source probe: samples drawn from what the bundle says of the source, to see what a head has forgotten of it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..head import Ids, LinearHead
 from ..statistics import SourceStatistics
 from .shipped import Shipped
@@ -27,7 +27,7 @@ _ROWS = 256
 _JITTER = 1e-9
 
 
-@dataclass(frozen=True)
+@record()
 class ClassRecall:
     """How well one class of the source is known before and after.
 
@@ -46,7 +46,7 @@ class ClassRecall:
     after: float
 
 
-@dataclass(frozen=True)
+@record()
 class ProbeReport:
     """What a candidate has kept of the source, as far as samples drawn from its statistics tell.
 

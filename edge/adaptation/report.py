@@ -1,11 +1,12 @@
 """What `Learner.adapt` returns."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...record import record
 from ..head import Ids
 from .calibration import calibration_error
 from .guard import Judgement
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from .adapt import Candidate
 
 
-@dataclass(frozen=True)
+@record()
 class TailReport:
     """What training the last blocks brought.
 
@@ -39,7 +40,7 @@ class TailReport:
     seconds: float = 0.0
 
 
-@dataclass(frozen=True)
+@record()
 class Report:
     """The outcome of one adaptation.
 

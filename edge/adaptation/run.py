@@ -3,12 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from ...errors import InputError, LabelError
+from ...record import record
 from ..checks import check_name
 from ..heads import AUTO, Setting
 from ..session import Session
@@ -33,7 +34,7 @@ TailWish = Literal["auto"] | bool
 POINTS = 100.0
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Situation:
     """What an adaptation starts from, as it stood at one moment.
 
@@ -145,7 +146,7 @@ def last_setting(session: Session) -> Setting | None:
     return None if kept is None else Setting(**kept)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class _Attempt:
     """A candidate with what it started from, and what came of the tail. See `attempt.Attempt`."""
 

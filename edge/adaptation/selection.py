@@ -1,13 +1,13 @@
 """Which head, how strongly regularised, and how much of the source: cross-validation on latents."""
 
 from collections.abc import Callable, Sequence, Set
-from dataclasses import dataclass
 from time import perf_counter
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..distinct import distinct
 from ..heads import ABSENT, AUTO, HEADS, Head, Problem, Setting, Weights
 from ..heads.held_out import Folds
@@ -23,7 +23,7 @@ _MANY = 1 << 24
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
+@record()
 class Trial:
     """What cross-validation found of one setting.
 
@@ -40,7 +40,7 @@ class Trial:
     temperature: float
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Selection:
     """The outcome of cross-validation.
 
@@ -66,7 +66,7 @@ class Selection:
     fold: Int64
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Search:
     """What cross-validation found of every setting, to choose from as often as is wanted.
 
@@ -249,7 +249,7 @@ def _missing(problem: Problem) -> tuple[Float64, NDArray[np.intp]]:
     return problem.source.mean[missing], missing
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class _Tried:
     """The settings of a job, the logits they give, which keep all classes, and their calibrated losses if judged."""
 

@@ -1,11 +1,12 @@
 """What a bundle brings along, after classes were merged or removed on the device."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ...bundle import LinearLayer
 from ...latent import LatentCode
+from ...record import record
 from ..distinct import distinct
 from ..head import Ids, LinearHead
 from ..heads.problem import ABSENT, Float64
@@ -13,7 +14,7 @@ from ..statistics import SourceStatistics
 from .fisher import Fisher
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Shipped:
     """What the bundle brings along.
 

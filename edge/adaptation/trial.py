@@ -1,11 +1,11 @@
 """What makes a fitted head a candidate: what it is compared with, here and on the probe of the source."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..distinct import distinct
 from ..head import Ids, LinearHead
 from ..heads import Head, Problem, Setting, Weights
@@ -23,7 +23,7 @@ from .shipped import Shipped
 _ROWS = 1_024
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Candidate:
     """A fitted head that is not in use yet.
 
@@ -57,7 +57,7 @@ class Candidate:
     enough: bool | None = None
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Trial:
     """What candidates are judged by.
 

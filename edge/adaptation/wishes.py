@@ -1,12 +1,12 @@
 """What the caller of `adapt` asks for, and whether that can be meant."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
 from ...errors import InputError
+from ...record import record
 from ..head import Ids
 
 S = TypeVar("S")
@@ -15,7 +15,7 @@ LARGEST = 1e12
 OnInsufficient = Literal["keep", "apply"]
 
 
-@dataclass(frozen=True)
+@record()
 class Wishes(Generic[S]):
     """What the caller of `Learner.adapt` or `Regressor.adapt` asks for; see there.
 

@@ -1,20 +1,20 @@
 """What of a head goes into an exported model: the rows that can be predicted, in the order of their classes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle import LinearLayer
 from ...errors import InputError
+from ...record import record
 from ..head import ABSENT
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class ExportedHead:
     """The rows of a head that can be predicted.
 

@@ -7,11 +7,12 @@ as they are: only the new front is written, and no byte behind it changes.
 import struct
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...record import record
 
 ALIGNMENT = 64
 MAX_BYTES = 2**31 - 1
@@ -19,7 +20,7 @@ MAX_BYTES = 2**31 - 1
 _ARRAY_ALIGNMENT = 16
 
 
-@dataclass(frozen=True)
+@record()
 class Kept:
     """What lies in the file behind the new front.
 
@@ -33,7 +34,7 @@ class Kept:
 Value: TypeAlias = "np.generic | str | NDArray[Any] | Sequence[Table | Kept] | Table | Kept"
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Table:
     """A table.
 

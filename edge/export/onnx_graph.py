@@ -5,7 +5,6 @@ it stands. Field numbers are those of onnx.proto.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..._version import __version__
 from ...errors import BackendError
+from ...record import record
 from ..runtime.protobuf import (
     Value,
     bytes_field,
@@ -37,7 +37,7 @@ _OURS = "acclimate."
 _MOST_TRIES = 8
 
 
-@dataclass(frozen=True)
+@record()
 class OpenGraph:
     """An ONNX model without its outputs, so that more can follow.
 

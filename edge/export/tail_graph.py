@@ -1,9 +1,9 @@
 """The nodes and constants of one ONNX model, renamed, so that they can stand in another one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from ...errors import BackendError
+from ...record import record
 from ..runtime.protobuf import fields, messages, pieces, text_field
 from .onnx_graph import GRAPH, INITIALIZER, NODE, operator_set, text_of
 
@@ -13,7 +13,7 @@ _ATTRIBUTE = 5
 _ADVICE = "Convert the model again."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Splice:
     """What of a model goes into another one.
 

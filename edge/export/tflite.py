@@ -6,7 +6,6 @@ no operator of a head that waits to be filled in, and any backbone that LiteRT t
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from ...bundle import LinearLayer
 from ...errors import BackendError
 from ...latent import LatentCode
+from ...record import record
 from ..runtime import tflite_schema as schema
 from ..runtime.flatbuffer import follow, numbers, scalar, tables
 from ..runtime.tflite_scan import refuse_unsound_model
@@ -99,7 +99,7 @@ def _refused(width: int, error: ValueError) -> BackendError:
     )
 
 
-@dataclass(frozen=True)
+@record()
 class _Signal:
     """A tensor that an operator makes: its number, and how wide it is."""
 

@@ -5,11 +5,11 @@ of the class scores ``x P M^T`` that depends on the ``(k, k)`` matrix ``M P M^T`
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from ...record import record
 from .problem import ABSENT, Float64, Head, Problem, Setting, Weights
 from .sums import Sums, add_up, moment_of, source_moment, source_sums
 
@@ -20,7 +20,7 @@ REGULARISATIONS = (300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.1)
 SOURCE_WEIGHTS = (0.0, 1 / 64, 1 / 16, 1 / 4, 1.0)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Scores:
     """Class scores of some rows at several strengths.
 

@@ -1,9 +1,8 @@
 """Minimise logistic objectives: conjugate gradients, with Newton's method along each direction, or in a plane."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from ...record import record
 from .logistic import Objective, Real, inner, probabilities
 from .plane import Float64, combined, lowest, plane
 
@@ -96,7 +95,7 @@ def _conjugate(direction: Real, gradient: Real, change: Real, scale: Real) -> Re
     return result
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class _Line:
     """The losses along a direction, as functions of how far to go.
 

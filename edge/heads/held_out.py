@@ -6,12 +6,12 @@ width, the held-out samples and the class means are taken out of one eigendecomp
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from .closed import ClosedForm, Scores, mean_rows, ridges, solve_scatter, within
 from .problem import ABSENT, Float64, Problem
 from .sums import Sums, add_up, moment_of, source_moment, source_sums
@@ -22,7 +22,7 @@ _ROUNDING = 1e-10
 _TOGETHER, _KEPT = 1 << 22, 1 << 25
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Folds:
     """A problem cut into folds, with what all strengths and all closed-form heads share.
 

@@ -1,17 +1,17 @@
 """Jobs of cross-validation: the settings that are tried together since they share a decomposition."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from .closed import ClosedForm
 from .held_out import Folds
 from .problem import Float64, Head, Problem, Setting, Weights
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Job:
     """Settings that are tried together.
 

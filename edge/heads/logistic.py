@@ -1,17 +1,19 @@
 """The objective of multinomial logistic regression, for several penalties at once."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...record import record
 
 Real = NDArray[np.floating[Any]]
 # So few rows OpenBLAS multiplies up to twice as fast from the right (float32, AVX-512), copying the product included.
 _FEW = 64
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Objective:
     """``sum_i w_i crossentropy_i + 1/2 sum penalty (theta - prior)^2``, for ``s`` penalties and priors.
 

@@ -1,11 +1,11 @@
 """Minimise logistic objectives in planes, with Newton's method and no product with the samples."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from .logistic import Objective, Real, inner, probabilities
 
 MAX_TRIES = 40
@@ -16,7 +16,7 @@ _LONGEST, _TINY, _NO_END = 1e8, 1e-30, 1e30
 Float64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Plane:
     """The losses in the span of two directions, as functions of how far to go along each.
 

@@ -1,18 +1,19 @@
 """What every head solves: labelled latents, what is known of the source, and a prior, in one set of coordinates."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..head import ABSENT as ABSENT
 
 Float64 = NDArray[np.float64]
 Prior = Literal["none", "shipped", "ewc"]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class SourceTerm:
     """The source statistics in the coordinates of a problem.
 
@@ -27,7 +28,7 @@ class SourceTerm:
     scatter: Float64
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Weights:
     """A linear head in the coordinates of a problem: ``logits = x @ weight.T + bias``.
 
@@ -45,7 +46,7 @@ class Weights:
         return result
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Problem:
     """Labelled samples and what may help to classify more like them.
 
@@ -86,7 +87,7 @@ class Problem:
         return np.bincount(self.y, minlength=self.k).astype(np.float64)
 
 
-@dataclass(frozen=True)
+@record()
 class Setting:
     """One way to fit a head.
 

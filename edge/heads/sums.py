@@ -1,17 +1,16 @@
 """Sums of samples in coordinates: all that a closed-form head is a function of."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from .problem import Float64, Problem, SourceTerm
 
 # Rows taken at a time, so that no more than these are copied.
 _BLOCK = 4_096
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Sums:
     """What is left of samples when they are added up, class by class. Sums of several sets add up.
 

@@ -1,13 +1,14 @@
 """One adaptation of a regression head: from latents and targets to a candidate, and what the guard says of it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
 from ...bundle import LinearLayer
 from ...errors import NotEnoughSamplesError
 from ...latent import LatentCode
+from ...record import record
 from ..adaptation.coordinates import Coordinates, fit_coordinates
 from ..adaptation.folds import group_units
 from ..adaptation.groups import sample_groups
@@ -26,7 +27,7 @@ LEAST_SAMPLES = 3
 MOST_FORGETTING = 0.1
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class ShippedRegression:
     """What the bundle brings along.
 
@@ -41,7 +42,7 @@ class ShippedRegression:
     source: RegressionSource | None
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Fit:
     """How well a head predicts samples that it was not fitted on.
 
@@ -61,7 +62,7 @@ class Fit:
         return cls(np.sqrt(squared), 1 - squared / variance(y, share))
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class RegressionCandidate:
     """A fitted head that is not in use yet.
 

@@ -3,8 +3,7 @@
 The terms follow from the algorithms; the constants of time were fitted to measurements on an x86-64 processor.
 """
 
-from dataclasses import dataclass
-
+from ...record import record
 from ..adaptation import costs
 from ..adaptation.budget import Estimate, Need, reckon
 from ..statistics import RANK
@@ -18,7 +17,7 @@ _EIGEN, _PRODUCT, _ERROR, _CODES, _START = 9.0, 3.0, 1_500.0, 4_500.0, 3e8
 _SLACK, _LEAST = 1.1, 4e6
 
 
-@dataclass(frozen=True)
+@record()
 class Size:
     """How large an adaptation is.
 

@@ -1,13 +1,13 @@
 """Which ridge: every strength, source weight and prior on samples held out, by their squared error."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from time import perf_counter
 
 import numpy as np
 
+from ...record import record
 from ..heads.problem import Float64, Weights
 from .ridge import Problem, Ridge, System
 
@@ -15,7 +15,7 @@ Progress = Callable[[int, int], None]
 _BLOCK = 1_024
 
 
-@dataclass(frozen=True)
+@record()
 class RidgeTrial:
     """One setting, and how it did.
 
@@ -29,7 +29,7 @@ class RidgeTrial:
     loss: float
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Choice:
     """What was chosen.
 

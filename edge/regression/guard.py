@@ -8,12 +8,12 @@ way everywhere, such as a scale that is off.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..adaptation.evidence import Evidence, weigh
 from ..heads.problem import Float64
 
@@ -28,7 +28,7 @@ SMALL_LOSS = 0.05
 SMALL_HARM = 0.25
 
 
-@dataclass(frozen=True)
+@record()
 class RegressionJudgement:
     """What the guard says of a candidate.
 

@@ -1,7 +1,7 @@
 """A regression head in use: linear layer, what it was judged on, how far off it is."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Self, cast
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...bundle import LinearLayer
 from ...errors import BundleFormatError, StoreCorruptError
+from ...record import record
 from ...tensors import pack, unpack
 from ..heads.problem import Float64
 
@@ -19,7 +20,7 @@ COVERAGE = 0.9
 _ADVICE = "Restore the store from a copy, or start a new one."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class RegressionHead:
     """A linear regressor on latents. Immutable, so that a reader never sees half of a change.
 

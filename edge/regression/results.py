@@ -1,12 +1,13 @@
 """What a regressor returns: predictions, and the report of an adaptation."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from .choice import RidgeTrial
 from .guard import RegressionJudgement
 from .head import Float32
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from .adaptation import RegressionCandidate
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Regression:
     """Predictions for ``n`` frames.
 
@@ -31,7 +32,7 @@ class Regression:
     interval: Float32 | None = None
 
 
-@dataclass(frozen=True)
+@record()
 class TargetChange:
     """What a candidate changes for one target, on held-out samples.
 
@@ -50,7 +51,7 @@ class TargetChange:
     r2_after: float
 
 
-@dataclass(frozen=True)
+@record()
 class RegressionReport:
     """The outcome of one adaptation.
 

@@ -4,12 +4,12 @@ One eigendecomposition per weight of the source serves every strength, every pri
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..heads.problem import Float64, Weights
 from .left_out import leave_out
 
@@ -22,7 +22,7 @@ Prior = Literal["none", "shipped"]
 _BLOCK = 4_096
 
 
-@dataclass(frozen=True)
+@record()
 class Ridge:
     """A setting.
 
@@ -37,7 +37,7 @@ class Ridge:
     prior: Prior = "none"
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class SourceMoments:
     """The source in the coordinates of a problem.
 
@@ -56,7 +56,7 @@ class SourceMoments:
     cross: Float64
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Problem:
     """What is fitted.
 
@@ -83,7 +83,7 @@ class Problem:
         return tuple(Ridge(strength, w, prior) for w in reversed(weights) for prior in priors for strength in STRENGTHS)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class System:
     """The normal equations at one weight of the source, decomposed.
 

@@ -3,9 +3,9 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
+from ...record import record
 from ..adaptation import attempt
 from ..adaptation.attempt import served
 from ..adaptation.blas import threads_for
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 WHOLE = 1.0
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Situation:
     """What an adaptation starts from, as it stood at one moment.
 
@@ -105,7 +105,7 @@ def last_setting(session: RegressionSession) -> Ridge | None:
     return Ridge(strength, float(kept["source_weight"]), kept["prior"])
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class _Attempt:
     """A candidate with what it started from. See `attempt.Attempt`."""
 

@@ -1,6 +1,5 @@
 """What a regression bundle says of the source: statistics of its latent codes and of their targets."""
 
-from dataclasses import dataclass
 from typing import Self, cast
 
 import numpy as np
@@ -8,6 +7,7 @@ import numpy as np
 from ...bundle import LinearLayer
 from ...errors import BundleFormatError
 from ...latent import Codes, LatentCode
+from ...record import record
 from ...tensors import Arrays
 from ..adaptation.coordinates import Coordinates
 from ..heads.problem import Float64, Weights
@@ -19,7 +19,7 @@ _HOSTILE = "expected {} in the source statistics, found others. Get the bundle a
 _ROUNDING = 1.001
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class RegressionSource:
     """Statistics of the source.
 

@@ -1,14 +1,14 @@
 """What an opened regression bundle serves: its head, read from the store, and refitted after forgetting."""
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from ...manifest import Task
+from ...record import record
 from ..task_session import TaskSession
 from .head import RegressionHead
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class RegressionInUse:
     """The regression head in use.
 

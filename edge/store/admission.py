@@ -1,17 +1,17 @@
 """Samples that come to a store, which may be bounded: which of them stay, and which stored ones give way."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from ...latent import Codes
+from ...record import record
 from . import bounds, census, class_table, erase, reservoir, samples, staging
 from .connection import Connection
 from .samples import Ids, NewSample
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Admission:
     """What became of samples that were to be stored.
 

@@ -3,19 +3,20 @@
 import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, StoreCorruptError, StoreMismatchError
+from ...record import record
 from .connection import Connection
 from .database import damage
 
 Ids = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@record()
 class ClassRow:
     """A class as it is stored.
 

@@ -2,10 +2,10 @@
 
 import os
 import sqlite3
-from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import StoreBusyError, StoreCorruptError, StoreError
+from ...record import record
 from .leftover import check_log
 
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
@@ -14,7 +14,7 @@ FAILURES = (sqlite3.Error, UnicodeDecodeError)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-@dataclass(frozen=True)
+@record()
 class Binding:
     """What a store is bound to.
 

@@ -9,13 +9,14 @@ References:
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from ...record import record
 
 # Stands for the samples without a label, which count as one class.
 UNLABELLED = -1
 
 
-@dataclass(frozen=True)
+@record()
 class Plan:
     """What to store and what to evict.
 

@@ -4,13 +4,14 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DuplicateSampleError, StoreCorruptError
 from ...latent import Codes
+from ...record import record
 from . import class_table, slots
 from .connection import Connection
 from .database import damage
@@ -42,7 +43,7 @@ _INSERT = "INSERT INTO samples (id, slot, class, key, tag, time, digest, seal) V
 UNLABELLED = -1
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class StoredSamples:
     """Samples of a store, in the order of their ids unless asked for in another.
 
@@ -62,7 +63,7 @@ class StoredSamples:
     times: Float64 = field(default_factory=lambda: np.empty(0))
 
 
-@dataclass(frozen=True)
+@record()
 class NewSample:
     """What is stored of a sample beside its codes.
 

@@ -1,10 +1,9 @@
 """Heads that left this store as updates, and what they were trained on: one that comes back brings that along."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from .connection import Connection
 from .versions import trained_on
 
@@ -13,7 +12,7 @@ Ids = NDArray[np.int64]
 MAX_SAVED = 100
 
 
-@dataclass(frozen=True)
+@record()
 class Saved:
     """A head that was saved here.
 

@@ -4,13 +4,13 @@ import hashlib
 import json
 import re
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import StoreCorruptError
+from ...record import record
 from ..distinct import distinct
 from .connection import Connection
 from .database import damage
@@ -21,7 +21,7 @@ MAX_VERSIONS = 20
 _REDACTED = "(removed)"
 
 
-@dataclass(frozen=True)
+@record()
 class StoredVersion:
     """An accepted adaptation as it is stored.
 

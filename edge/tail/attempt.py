@@ -1,9 +1,10 @@
 """One attempt at a tail: held out, compared with the best head, trained on all samples, judged."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 
+from ...record import record
 from ..adaptation.report import TailReport
 from ..adaptation.trial import Candidate
 from ..distinct import distinct
@@ -17,7 +18,7 @@ Progress = Callable[[int, int], None]
 _BETTER = "The tail gains more over the best head than chance explains."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Trained:
     """What came of it.
 

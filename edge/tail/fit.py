@@ -1,12 +1,12 @@
 """Train a tail: the compiled step on batches of stored maps, along a schedule, for as many rounds as are asked for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from math import ceil, cos, isfinite, pi
 from time import perf_counter
 
 import numpy as np
 
+from ...record import record
 from ..heads.problem import Float64
 from .graphs import Float32
 from .maps import StoredMaps
@@ -31,7 +31,7 @@ class Diverged(Exception):  # noqa: N818  # no error: another rate is tried
     """The learning rate was too high. Nothing outside of this folder sees it."""
 
 
-@dataclass(frozen=True)
+@record()
 class Course:
     """How a tail is trained.
 
@@ -51,7 +51,7 @@ class Course:
         return self.rate * (_LAST + (1 - _LAST) * (1 + cos(pi * min(done, 1.0))) / 2)
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Lesson:
     """What a tail is trained on.
 

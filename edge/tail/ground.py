@@ -1,12 +1,12 @@
 """What a tail is trained and judged on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...manifest import Tap
+from ...record import record
 from ...tail_content import TailContent
 from ..adaptation.current import Current
 from ..head import Ids
@@ -20,7 +20,7 @@ from .replay import Replay
 ROWS = 1_024
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Ground:
     """What a tail is trained and judged on.
 

@@ -2,13 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import BundleFormatError, StoreCorruptError
+from ...record import record
 from ...tail_content import TailContent
 from ...tensors import unpack
 from ..head import Ids, LinearHead
@@ -21,7 +22,7 @@ FULL, HALF, GRAPH = "tail.f4.", "tail.f2.", "tail.graph"
 _ADVICE = "Restore the store from a copy, or start a new one."
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class TailHead:
     """A trained tail. Immutable, so that a reader never sees half of a change.
 

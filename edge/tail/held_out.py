@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ...record import record
 from ..adaptation.selection import best_row
 from ..adaptation.temperature import best_temperature
 from ..distinct import distinct
@@ -26,7 +27,7 @@ Bools = NDArray[np.bool_]
 Logits = Callable[[Parameters, Int64], Float32]
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class HeldOut:
     """The outcome of holding folds out.
 
@@ -44,7 +45,7 @@ class HeldOut:
     predicted: Int64
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Curves:
     """What was found of the held-out samples after each round of each course.
 

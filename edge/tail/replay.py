@@ -4,13 +4,12 @@ The bundle has no maps of the source. But the last tap of a latent is what the t
 say where the source's classes are in it, as long as the blocks in front of the head stay near the shipped ones.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ...bundle import LinearLayer
 from ...latent import LatentCode
 from ...manifest import Tap
+from ...record import record
 from ..adaptation.displacement import carry_along
 from ..adaptation.probe import LOST, draw_probe
 from ..adaptation.shipped import Shipped
@@ -20,7 +19,7 @@ from ..store.samples import StoredSamples
 from .graphs import Float32
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Replay:
     """Draws of classes without local samples.
 

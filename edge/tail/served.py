@@ -1,7 +1,7 @@
 """A version with a tail, in use: from maps to predictions."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ...errors import StoreCorruptError
 from ...map_code import MapCode
+from ...record import record
 from ...tail_content import TailContent
 from ..head import Ids
 from ..store.store import Store
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..session import Session
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class ServedTail:
     """A tail that is loaded.
 

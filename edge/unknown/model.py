@@ -1,12 +1,13 @@
 """The score behind the `unknown` verdict: discriminants of classes, from local samples and the source together."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...latent import Codes, LatentCode
+from ...record import record
 from ..statistics import Float64, SourceStatistics, Statistics
 from .novelty import Novelty
 
@@ -22,7 +23,7 @@ _LEAST_SPREAD = 1.0
 _LEAST_DISCRIMINANT, _LEAST_LENGTH = 1e-6, 1e-8
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Labelled:
     """Labelled samples, of which parts can be left out at the price of these parts.
 
@@ -52,7 +53,7 @@ class Labelled:
         return replace(self, codes=self.codes[~out], y=self.y[~out], statistics=left) if out.any() else self
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class _Known:
     """What samples say.
 

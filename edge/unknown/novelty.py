@@ -1,7 +1,7 @@
 """The `unknown` verdict: how unlike every known class a latent is, and from where on that is said."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Self, cast
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...novelty_arrays import check_novelty, novelty_spec
+from ...record import record
 from ...tensors import Arrays, Spec
 
 Float32 = NDArray[np.float32]
@@ -18,7 +19,7 @@ _BLOCK = 4_096
 _TINY = 1e-12
 
 
-@dataclass(frozen=True, eq=False)
+@record(eq=False)
 class Novelty:
     """How unlike the known classes a latent is, and the score above which it is unknown.
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from acclimate.converters.original import Original, make_float, run_module
 from acclimate.converters.preprocess import FramePreprocess
 from acclimate.converters.splitting.split import Split, split
-from acclimate.converters.variant import Original, make_float, run_module
 from acclimate.manifest import InputSpec
 
 CALIBRATION = 64

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from acclimate.bundle import LinearLayer
+from acclimate.converters.original import Original
 from acclimate.converters.quantization.onnx import quantize_onnx
 from acclimate.converters.splitting.split import Split
-from acclimate.converters.variant import Original
 from acclimate.edge.export.onnx import export_onnx
 from acclimate.latent import LatentCode
 

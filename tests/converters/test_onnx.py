@@ -14,9 +14,9 @@ import torch
 from torch import nn
 
 from acclimate.converters import export_onnx as exporter
+from acclimate.converters.original import Original, embed, open_backbone
 from acclimate.converters.parity import compare
 from acclimate.converters.quantization.onnx import quantize_onnx
-from acclimate.converters.variant import Original, embed, open_backbone
 from acclimate.errors import ConversionError
 
 pytestmark = pytest.mark.needs_torch

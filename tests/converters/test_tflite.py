@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from acclimate.bundle import LinearLayer
 from acclimate.converters.export_tflite import export_tflite
+from acclimate.converters.original import Original, embed, make_float, open_backbone, run_module
 from acclimate.converters.parity import compare
 from acclimate.converters.quantization.tflite import quantize_tflite
 from acclimate.converters.quantization.tflite_graph import kind, read_model
 from acclimate.converters.quiet import quiet
 from acclimate.converters.splitting.split import Split
 from acclimate.converters.tflite_batch import telling_batch
-from acclimate.converters.variant import Original, embed, make_float, open_backbone, run_module
 from acclimate.edge.export.tflite import export_tflite as export_adapted
 from acclimate.edge.head import LinearHead
 from acclimate.errors import ConversionError

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,10 +12,11 @@ pytest.importorskip("torch", reason="acclimate[convert] is not installed")
 from acclimate import converters
 from acclimate.converters import variant
 from acclimate.converters.original import Original, make_float
-from acclimate.converters.quantization import trial
+from acclimate.converters.quantization import search, trial
 from acclimate.converters.quantization.fresh_head import HeadAccuracy
 from acclimate.converters.quantization.trial import LabelledSamples
-from acclimate.converters.variant import Wish, check_wish, make_variant
+from acclimate.converters.quantization.wish import Wish, check_wish
+from acclimate.converters.variant import make_variant
 from acclimate.errors import InputError, ParityError
 
 from .conftest import Digits
@@ -41,14 +42,14 @@ def test_the_ladder_keeps_the_fewest_first_convolutions_that_do(
     exported: Original, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None where 8 bits are close enough; else a rung more; else the closest of them, a quarter of all at most."""
-    monkeypatch.setattr(variant, "_RUNGS", (0, 2, 6))
+    monkeypatch.setattr(search, "_RUNGS", (0, 2, 6))
     ladder = Wish(quantize=True, float_convolutions="ladder")
     assert make_variant("onnx", exported, ladder).float_convolutions == 0
     exact = [make_variant("onnx", exported, Wish(True, float_convolutions=n)).parity.whole.cosine for n in (0, 2)]
     assert exact[1] > exact[0]
-    monkeypatch.setattr(variant, "GOOD_COSINE", (exact[0] + exact[1]) / 2)
+    monkeypatch.setattr(search, "GOOD_COSINE", (exact[0] + exact[1]) / 2)
     assert make_variant("onnx", exported, ladder).float_convolutions == 2
-    monkeypatch.setattr(variant, "GOOD_COSINE", 1.1)
+    monkeypatch.setattr(search, "GOOD_COSINE", 1.1)
     assert make_variant("onnx", exported, ladder).float_convolutions == 2
 
 
@@ -59,13 +60,41 @@ def test_layers_that_lose_the_most_stay_in_float(exported: Original, monkeypatch
     assert len(plain.layers) == 11
     worst = max(plain.layers, key=lambda layer: layer.lost)
     assert worst.lost > 0
-    monkeypatch.setattr(variant, "GOOD_COSINE", plain.parity.whole.cosine + 1e-6)
+    monkeypatch.setattr(search, "GOOD_COSINE", plain.parity.whole.cosine + 1e-6)
     found = make_variant("onnx", exported, Wish(quantize=True))
     kept = [layer for layer in found.layers if layer.kept]
     assert worst.name in [layer.name for layer in kept]
     assert 1 <= len(kept) <= 2
     assert found.parity.whole.cosine > plain.parity.whole.cosine
     assert min(layer.lost for layer in kept) >= max(layer.lost for layer in found.layers if not layer.kept)
+
+
+def test_layers_in_float_may_not_cost_what_8_bits_save(exported: Original, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closer latents are taken for a quarter of the time saved, not for more, unless the caller's bound needs them."""
+    monkeypatch.setattr(search, "GOOD_COSINE", 1.1)
+
+    def slow_from(rung: int) -> None:
+        # Of float, of 8 bits alone, then of one layer in float, of two.
+        def latencies(embedders: Sequence[str], sample: object) -> dict[str, float]:
+            return {name: 1.0 if i == 0 else 0.3 if i < rung else 0.6 for i, name in enumerate(embedders)}
+
+        monkeypatch.setattr(search, "latencies", latencies)
+
+    slow_from(99)
+    closest = make_variant("onnx", exported, Wish(quantize=True))
+    assert len(closest.kept) == 2
+    assert closest.reason == "8 bits were asked for."
+    slow_from(3)
+    one = make_variant("onnx", exported, Wish(quantize=True))
+    assert len(one.kept) == 1
+    assert one.parity.whole.cosine < closest.parity.whole.cosine
+    assert "2 layers in float would bring" in one.reason
+    assert "600.00 ms for one sample instead of 300.00" in one.reason
+    slow_from(2)
+    none = make_variant("onnx", exported, Wish(quantize=True))
+    assert none.kept == ()
+    asked = (one.parity.whole.cosine + closest.parity.whole.cosine) / 2
+    assert make_variant("onnx", exported, Wish(quantize=True, least_cosine=asked)).kept == closest.kept
 
 
 def test_8_bits_are_kept_where_they_are_fast_and_close(exported: Original, monkeypatch: pytest.MonkeyPatch) -> None:
