@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# TensorFlow and torch never share a process, so Keras models have an environment of their own.
+KERAS := build/keras
 
-.PHONY: setup demo test test-slow check bench docs clean
+.PHONY: setup demo test test-slow test-keras check bench docs clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make setup | demo | test | test-slow | check | bench | docs | clean"
+	@echo "make setup | demo | test | test-slow | test-keras | check | bench | docs | clean"
 
 setup: $(READY)
 
@@ -27,6 +29,16 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+$(KERAS)/.ready: pyproject.toml
+	$(PYTHON) -m venv --clear $(KERAS)
+	$(KERAS)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(KERAS)/bin/python -m pip install --quiet -e ".[keras]" "pytest>=8.3"
+	touch $@
+
+# The slow ones too, which run nowhere else. The other converters' conftest needs torch.
+test-keras: $(KERAS)/.ready
+	$(KERAS)/bin/python -m pytest --noconftest tests/converters/test_keras*.py
 
 check: setup
 	$(BIN)/ruff check .

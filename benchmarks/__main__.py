@@ -20,6 +20,7 @@ NAMES = (
     "growth",
     "stream",
     "training_step",
+    "tails",
     "quantization",
     "zoo",
 )

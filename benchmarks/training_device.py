@@ -1,7 +1,7 @@
 """A device that trains a compiled tail with numpy and ONNX Runtime alone.
 
-`python benchmarks/training_device.py FOLDER THREADS STEPS`, run as a file, so that nothing else is imported, trains
-what `benchmarks.training_step` put into the folder, and prints its peak memory in MB.
+`python -m benchmarks.training_device peak FOLDER THREADS STEPS` trains what `benchmarks.training_step` put into the
+folder and prints its peak memory in MB, `... turns FOLDER THREADS` trains as asked and without momentum.
 """
 
 import json
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+
+from .training_turns import serve
 
 Float32 = NDArray[np.float32]
 
@@ -35,6 +37,7 @@ class Trainer:
         options.enable_mem_pattern = False
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         value = onnxruntime.OrtValue.ortvalue_from_numpy
+        # On a processor these share the arrays' memory, as in `acclimate.edge.tail`.
         self._given = {name: value(values[name]) for name in inputs}
         moved = {name: name.removeprefix("new_") for name in outputs if name.startswith("new_")}
         other = {old: value(values[old].copy()) for old in moved.values()}
@@ -47,35 +50,45 @@ class Trainer:
                 binding.bind_ortvalue_input(name, reads[name])
             for name, old in moved.items():
                 binding.bind_ortvalue_output(name, writes[old])
-            binding.bind_output("loss")
+            binding.bind_ortvalue_output("loss", value(self._loss))
             self._bindings.append(binding)
 
     def step(self, batch: dict[str, Float32]) -> float:
         """Make one step on a batch, and return its loss."""
         for name, rows in batch.items():
             self._given[name].update_inplace(rows)
-        binding = self._bindings[0]
-        self._session.run_with_iobinding(binding)
+        self._session.run_with_iobinding(self._bindings[0])
         self._bindings.reverse()
-        return float(binding.get_outputs()[-1].numpy())
+        return float(self._loss)
 
 
-def load(folder: Path, threads: int) -> tuple[Trainer, dict[str, Float32]]:
-    """Load a step and a batch."""
+def load(folder: Path, threads: int, **changed: float) -> tuple[Trainer, dict[str, Float32]]:
+    """Load a step and a batch.
+
+    Args:
+        folder: What `benchmarks.training_step` wrote.
+        threads: Threads of one step.
+        **changed: Values of the step's numbers, such as its momentum, in place of the folder's.
+    """
     names = json.loads((folder / "names.json").read_text())
     values = {path.stem.replace("|", "/"): np.load(path) for path in folder.glob("*.npy")}
+    values |= {name: np.array(value, np.float32) for name, value in changed.items()}
     trainer = Trainer(str(folder / "step.onnx"), names["inputs"], names["outputs"], values, threads)
     return trainer, {name: values[name] for name in ("map", "target", "sample_weight")}
 
 
-def main(folder: str, threads: int, steps: int) -> None:
-    """Train, and print the peak."""
-    trainer, batch = load(Path(folder), threads)
-    for _ in range(steps):
+def main(what: str, folder: str, *numbers: str) -> None:
+    """Do as the command line says."""
+    if what == "turns":
+        trainer, batch = load(Path(folder), int(numbers[0]), momentum=0.0)
+        serve(lambda: trainer.step(batch))
+        return
+    trainer, batch = load(Path(folder), int(numbers[0]))
+    for _ in range(int(numbers[1])):
         trainer.step(batch)
     with open("/proc/self/status") as status:
         print(int(status.read().partition("VmHWM:")[2].split()[0]) * 1024 / 1e6)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(*sys.argv[1:])

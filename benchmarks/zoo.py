@@ -1,8 +1,9 @@
 """Which models the converters take: the fixed table of `zoo.toml`, one process a row.
 
 `python -m benchmarks.zoo` runs the quick rows, `--all` every row, names run those. ONNX files are looked for in
-installed packages and, with `--wheels FOLDER`, in wheels that were fetched there. A cell says `yes`, why not, `-` where
-the table says that it does not apply, or that it was skipped because a file is missing; skipped cells are in no share.
+installed packages and, with `--wheels FOLDER`, in wheels that were fetched there. Keras rows need TensorFlow, which
+may be that of another Python: `--keras PYTHON`. A cell says `yes`, why not, `-` where the table says that it does not
+apply, or that it was skipped because a file is missing; skipped cells are in no share.
 """
 
 import argparse
@@ -52,6 +53,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="rows to run")
     parser.add_argument("--all", action="store_true", help="run every row")
     parser.add_argument("--wheels", type=Path, help="a folder with wheels that hold ONNX files")
+    parser.add_argument("--keras", default=sys.executable, help="a Python with acclimate[keras], for the Keras rows")
     parser.add_argument("--seconds", type=float, default=_SECONDS, help="limit for one row")
     parser.add_argument("--json", type=Path, help="write the cells there")
     options = parser.parse_args()
@@ -65,7 +67,7 @@ def main() -> None:
     ]
     cells: list[Cell] = []
     for row in rows:
-        found = run_row(row, options.wheels, options.seconds)
+        found = run_row(row, options.wheels, options.keras, options.seconds)
         cells += found
         print(f"{row['name']}: {', '.join(f'{cell.column} {cell.state}' for cell in found)}", file=sys.stderr)
     show(cells)
@@ -75,10 +77,11 @@ def main() -> None:
         )
 
 
-def run_row(row: Mapping[str, Any], wheels: Path | None, seconds: float) -> list[Cell]:
+def run_row(row: Mapping[str, Any], wheels: Path | None, keras: str, seconds: float) -> list[Cell]:
     """Run one row in a process of its own, which tells of each cell as it is done."""
     name = row["name"]
-    command = [sys.executable, "-m", "benchmarks.zoo_row", name, *(() if wheels is None else (str(wheels),))]
+    python = keras if row["source"] == "keras" else sys.executable
+    command = [python, "-m", "benchmarks.zoo_row", name, *(() if wheels is None else (str(wheels),))]
     began, late = time.perf_counter(), ""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)

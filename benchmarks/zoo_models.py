@@ -18,7 +18,8 @@ from acclimate.converters.onnx_source.file import OnnxFile
 from acclimate.converters.quiet import quiet
 from acclimate.converters.sources.load import load_source
 
-_FRAME, _TOKENS, _SAMPLES = (160, 200), 24, 16
+from .zoo_frames import SAMPLES, MissingFileError, frames, tokens
+
 _TEXT = {
     "hidden_size": 128,
     "num_hidden_layers": 4,
@@ -60,14 +61,6 @@ FILES = {
 }
 
 
-class MissingFileError(Exception):
-    """A file that a row needs is not on this machine."""
-
-
-class NoWayError(Exception):
-    """There is no way to convert a model of this kind on this machine."""
-
-
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A model and its data.
@@ -88,13 +81,8 @@ def subject(row: Mapping[str, Any], wheels: Path | None) -> Subject:
 
     Raises:
         MissingFileError: If its file is not here.
-        NoWayError: If nothing converts such models here.
     """
     name, source = row["name"], row["source"]
-    if source == "keras":
-        if find_spec("tensorflow") is None:
-            raise NoWayError("TensorFlow, which Keras models need, is not installed")
-        raise NoWayError("no converter for Keras models is built")
     with tempfile.TemporaryDirectory() as folder:
         if source == "onnx":
             text = str(_onnx_file(name, row["package"], wheels, Path(folder)))
@@ -106,40 +94,20 @@ def subject(row: Mapping[str, Any], wheels: Path | None) -> Subject:
             text = f"{source}:{name}@random"
         loaded = load_source(text)
     if loaded.tokens:
-        samples: NDArray[Any] = _tokens()
+        samples: NDArray[Any] = tokens()
     elif isinstance(loaded.model, OnnxFile) and loaded.model.shape[1] == 1:
         samples = (
             np.random.default_rng(0)
-            .normal(size=(_SAMPLES, *(length or 1 for length in loaded.model.shape[1:])))
+            .normal(size=(SAMPLES, *(length or 1 for length in loaded.model.shape[1:])))
             .astype(np.float32)
         )
     else:
-        samples = _frames()
+        samples = frames()
     options = loaded.options(samples)
     del options["classes"]
     if isinstance(loaded.model, nn.Module):
         _settle(loaded.model, samples, options)
     return Subject(loaded.model, samples, options)
-
-
-def _frames() -> NDArray[np.uint8]:
-    """Return coarse and fine blocks with noise: frames that differ as photos do."""
-    random = np.random.default_rng(0)
-    frames = []
-    for i in range(_SAMPLES):
-        block = 2 ** (3 + i % 4)
-        coarse = random.integers(0, 256, (-(-_FRAME[0] // block), -(-_FRAME[1] // block), 3))
-        frame = np.kron(coarse, np.ones((block, block, 1)))[: _FRAME[0], : _FRAME[1]]
-        frames.append(np.clip(frame + random.normal(0, 8, frame.shape), 0, 255).astype(np.uint8))
-    return np.stack(frames)
-
-
-def _tokens() -> NDArray[np.float32]:
-    random = np.random.default_rng(0)
-    ids = random.integers(1, 1000, (_SAMPLES, _TOKENS))
-    for i, row in enumerate(ids):
-        row[_TOKENS - i % 8 :] = 0
-    return ids.astype(np.float32)
 
 
 def _settle(model: nn.Module, samples: NDArray[Any], options: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from .console import output, print_json, progress
+from .console import output, print_json, printable, progress, tell
 from .opening import BundlePath, Json, RuntimeName, StorePath, stored_device
 from .signing import Trust
 from .values import tell_report
@@ -93,7 +93,7 @@ def adapt(
 
 def _tell(report: "Report") -> None:
     """Print a report for people: the verdict, what changes for which class, what was tried."""
-    output.print(str(report))
+    tell(report)
     changes = [c for c in report.judgement.classes if c.gained or c.lost or c.before != c.before]
     if changes:
         table = Table("class", "samples", "right before", "right after", box=None, padding=(0, 2))
@@ -101,16 +101,16 @@ def _tell(report: "Report") -> None:
         changes.sort(key=lambda c: -abs(c.after - c.before) if c.before == c.before else -2)
         for c in changes[:MOST_CHANGES]:
             before = f"{c.before:.1%}" if c.before == c.before else "new"
-            table.add_row(c.name, str(c.samples), before, f"{c.after:.1%}")
+            table.add_row(printable(c.name), str(c.samples), before, f"{c.after:.1%}")
         output.print(table)
         shown, all_of = min(len(changes), MOST_CHANGES), report.judgement.classes
         if shown < len(all_of):
             rest = f"the {shown} that change most" if shown < len(changes) else "those that change"
-            output.print(f"held-out samples of {shown} of {len(all_of)} classes: {rest}")
+            tell(f"held-out samples of {shown} of {len(all_of)} classes: {rest}")
     if report.probe is not None and report.probe.forgotten:
         weaker = sorted((c for c in report.probe.classes if c.after < c.before), key=lambda c: c.after - c.before)
         most = ", ".join(f"{c.name} {c.before:.0%} to {c.after:.0%}" for c in weaker[:3])
-        output.print(
+        tell(
             f"on the probe of the source: {report.probe.before:.1%} before, {report.probe.after:.1%} after"
             + (f"; most of all {most}" if most else "")
         )
@@ -121,5 +121,5 @@ def _tell(report: "Report") -> None:
         table.add_row(s.head, *figures, f"{trial.accuracy:.3f}", f"{trial.loss:.3f}")
     output.print(table)
     if report.tail is not None:
-        output.print(f"tail: {report.tail.reason}", markup=False)
-    output.print(f"version {report.version} is in use; {report.seconds:.2f} s")
+        tell(f"tail: {report.tail.reason}")
+    tell(f"version {report.version} is in use; {report.seconds:.2f} s")

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -10,10 +10,11 @@ from .. import __version__
 from ..errors import AcclimateError
 from . import classes, device, life, signing, updates
 from .adapt import adapt
-from .console import fail
+from .console import fail, prepare
 from .convert import convert
 from .cuts import cuts
 from .demo import demo
+from .inspect import inspect
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EPILOG = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 adaptation not applied, 130 interrupted."
@@ -32,7 +33,7 @@ app.command("convert")(convert)
 app.command("cuts")(cuts)
 app.command("keygen")(signing.keygen)
 app.command("sign")(signing.sign)
-app.command("inspect")(device.inspect)
+app.command("inspect")(inspect)
 app.command("predict")(device.predict)
 app.command("observe")(device.observe)
 app.command("adapt")(adapt)
@@ -68,14 +69,25 @@ def options(
 
 
 def run() -> None:
-    """Run the command line; errors of ours are one line, without a traceback."""
+    """Run the command line; errors of ours are one line, without a traceback unless what happens is logged."""
+    prepare()
     try:
         app()
     except AcclimateError as error:
+        logging.getLogger(__name__).info("where it failed:", exc_info=error)
         fail(str(error), EXIT_REFUSED)
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         fail(f"{error.filename}: {error.strerror}. Check the path.", EXIT_REFUSED)
     except OSError as error:
         fail(f"{error.filename or 'the system'}: {error.strerror or error}.", EXIT_REFUSED)
     except KeyboardInterrupt:
-        fail("interrupted; what was stored before stays.", EXIT_INTERRUPTED)
+        _interrupted()
+    except SystemExit as left:
+        # typer makes this of Ctrl-C within a command, without a word.
+        if left.code == EXIT_INTERRUPTED:
+            _interrupted()
+        raise
+
+
+def _interrupted() -> NoReturn:
+    fail("interrupted; what was stored before stays.", EXIT_INTERRUPTED)

@@ -1,5 +1,6 @@
 """What the commands print: results to standard output, progress and errors to standard error."""
 
+import io
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -9,27 +10,67 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from .wording import in_options
+
 Report = Callable[[int, int], None]
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
-# Names of classes, keys and files stand as they are, whatever they hold.
+# Names of classes, keys and files hold no markup, whatever they hold.
 output = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+# Columns of a table that goes to a file or a pipe, which has no edge.
+_ENDLESS = 10_000
+
+
+def prepare() -> None:
+    """Set the streams so that every text can be printed in full: in any encoding, at full width without a terminal."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    if not output.is_terminal:
+        output.width = _ENDLESS
+
+
+def printable(text: object) -> str:
+    """Return a text with everything escaped that does not show.
+
+    Names, keys and licences come from files of others: escape sequences in them would steer the terminal, and a line
+    break would look like a line of ours.
+    """
+    return _escaped(str(text), lambda c: c.encode("unicode_escape").decode())
+
+
+def tell(text: object) -> None:
+    """Print a line for people."""
+    output.print(printable(text))
+
+
+def note(text: str) -> None:
+    """Print one line to standard error that is no error."""
+    errors.print(printable(text), markup=False)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON, one document, keys in the given order."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    readable = (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith("utf")
+    text = json.dumps(value, indent=2, ensure_ascii=not readable, allow_nan=False)
+    # JSON leaves some controls of a terminal as they are.
+    lines = [_escaped(line, lambda c: json.dumps(c)[1:-1]) for line in text.split("\n")]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
 def print_row(*cells: object) -> None:
     """Print cells with tabs between them, for `cut` and `awk`; rich would make blanks of the tabs."""
-    sys.stdout.write("\t".join(map(str, cells)) + "\n")
+    sys.stdout.write("\t".join(map(printable, cells)) + "\n")
 
 
 def fail(message: str, code: int) -> NoReturn:
     """Print one line to standard error and leave."""
     errors.print("error:", style="bold red", end=" ")
-    errors.print(" ".join(message.split()), markup=False)
+    errors.print(printable(" ".join(in_options(message).split())), markup=False)
     raise SystemExit(code)
+
+
+def _escaped(text: str, escape: Callable[[str], str]) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else escape(c) for c in text)
 
 
 @contextmanager
@@ -66,8 +107,8 @@ def size(count: float) -> str:
 
 
 def many(count: int, noun: str) -> str:
-    """Return a number and what it counts: "1 sample", "2 samples"."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    """Return a number and what it counts: "1 sample", "2 samples", "3 classes"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def say(plain: Any, text: str, *, json: bool) -> None:
@@ -75,4 +116,4 @@ def say(plain: Any, text: str, *, json: bool) -> None:
     if json:
         print_json(plain)
     else:
-        output.print(text)
+        tell(text)

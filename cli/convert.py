@@ -7,14 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from ..errors import InputError, OutputExistsError
-from ..files import refuse_overwrite
-from .console import output, print_json, progress, size
-from .frames import read_frames, read_values
+from ..errors import InputError
+from .console import many, output, print_json, progress, size, tell
+from .convert_data import read_data
+from .convert_paths import check_paths
+from .frames import read_values
+from .signing import read_key
 
 if TYPE_CHECKING:
     from ..converters.conversion_report import ConversionReport
     from ..converters.sources.load import ModelSource
+
+# What --resize may ask for; no model takes more than 4096 x 4096.
+_MOST_PIXELS = 2**24
 
 
 def convert(
@@ -46,6 +51,10 @@ def convert(
     ] = None,
     head: Annotated[str, typer.Option("--head", help="keep the model's, fit one on the data, or none.")] = "keep",
     taps: Annotated[str, typer.Option("--taps", help="all, last, or module names with commas between.")] = "all",
+    latent_bytes: Annotated[
+        int | None,
+        typer.Option("--latent-bytes", min=1, help="Most bytes of a stored latent: taps worth least are left out."),
+    ] = None,
     last: Annotated[
         int | None,
         typer.Option("--last", help="Add a tail of so many blocks, which a device can train. See 'acclimate cuts'."),
@@ -54,6 +63,11 @@ def convert(
     train: Annotated[
         str, typer.Option("--train", help="What of the tail trains: all, or parameter names with commas between.")
     ] = "all",
+    optimiser: Annotated[str, typer.Option("--optimiser", help="What trains the tail: sgd or adam.")] = "sgd",
+    penalty: Annotated[
+        str,
+        typer.Option("--penalty", help="What holds the tail at the shipped weights: l2sp, ewc (by the data) or none."),
+    ] = "l2sp",
     runtime: Annotated[
         list[str] | None, typer.Option("--runtime", help="onnx or tflite; may be given twice. By default both.")
     ] = None,
@@ -77,6 +91,9 @@ def convert(
     ] = None,
     std: Annotated[str | None, typer.Option("--std", help="Its standard deviation, likewise.")] = None,
     licence: Annotated[str, typer.Option("--licence", help="Licence of the weights.")] = "",
+    sign: Annotated[
+        Path | None, typer.Option("--sign", help="Private key (PEM) to sign the bundle with.", metavar="KEY")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a bundle that is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -85,15 +102,32 @@ def convert(
         raise typer.BadParameter("expected classification or regression", param_hint="--task")
     if head not in ("keep", "fit", "none"):
         raise typer.BadParameter("expected keep, fit or none", param_hint="--head")
+    for option, value, known in (
+        ("--optimiser", optimiser, ("sgd", "adam")),
+        ("--penalty", penalty, ("l2sp", "ewc", "none")),
+    ):
+        if value not in known:
+            raise typer.BadParameter(f"expected one of {', '.join(known)}", param_hint=option)
     if weights and quantize is not None:
         raise typer.BadParameter("expected one of --weights-only, --quantize and --no-quantize")
-    if report_path is not None:
-        refuse_overwrite(report_path, overwrite=overwrite)
     # A model may take minutes to fetch.
-    if out.exists() and not overwrite:
-        raise OutputExistsError(f"expected no file at {out}, found one. Choose another name or allow overwriting.")
+    check_paths(
+        {"--out": out, "--report": report_path},
+        {"SOURCE": source, "--data": data, "--weights": model_weights, "--sign": sign},
+        overwrite=overwrite,
+    )
+    # It may ask for a passphrase.
+    key = None if sign is None else read_key(sign)
     centre, spread, target = _numbers(mean, "--mean"), _numbers(std, "--std"), _size(resize)
-    frames, labels = read_values(data) if task == "regression" else read_frames(data)[:2]
+    keras = source.startswith("keras:") or source.endswith(".keras")
+    if task == "regression":
+        frames, values = read_values(data)
+        labelled: Any = None if values is None else (frames, values)
+    else:
+        given_data = read_data(data)
+        frames, labelled = given_data.frames, given_data.source
+    provenance = {"model": source, "data": data.name}
+    _check_words(labelled if head == "fit" and task != "regression" else None, licence, provenance)
     options: dict[str, Any] = {
         "out": out,
         "task": task,
@@ -104,38 +138,51 @@ def convert(
         "calibrate": calibrate,
         "every_layer": report_path is not None,
         "licence": licence,
-        "provenance": {"model": source, "data": data.name},
+        "provenance": provenance,
         "overwrite": overwrite,
     }
     given: dict[str, Any] = {"resize": target, "mean": centre, "std": spread, "classes": _names(classes)}
     taken: dict[str, Any] = {}
     told: list[str] = []
     with progress("converting") as bar:
-        if source.startswith("keras:") or source.endswith(".keras"):
-            deeper = [name for name, value in (("--last", last), ("--cut", cut)) if value is not None]
+        if keras:
+            torch_alone = {
+                "--latent-bytes": latent_bytes,
+                "--last": last,
+                "--cut": cut,
+                "--optimiser": optimiser,
+                "--penalty": penalty,
+            }
+            deeper = [name for name, value in torch_alone.items() if value not in (None, "sgd", "l2sp")]
             if deeper:
                 raise InputError(f"expected {deeper[0]} only for torch models, found it with {source!r}. Leave it out.")
             options |= {"runtimes": tuple(runtime or ("onnx", "tflite")), "progress": bar}
-            labelled = None if labels is None else (frames, labels)
             # TensorFlow runs in a process of its own, and torch is not needed.
             from ..converters.keras_source.convert import convert_keras
 
             report = convert_keras(source, frames, weights=model_weights, source=labelled, **options, **given)
         else:
             options |= {"last": last, "cut": cut, "train": "all" if train == "all" else train.split(",")}
+            options |= {"optimiser": optimiser, "penalty": penalty, "latent_bytes": latent_bytes}
             loaded, frames, taken = _load(
                 source, model_weights, frames, given, keeps=head == "keep" and task != "regression"
             )
+            if isinstance(labelled, tuple):
+                labelled = (frames, labelled[1])
             # torch is heavy: nothing of it is imported before the arguments are known to be good.
             from .. import converters
 
             # An ONNX file has no way to TFLite.
             both = ("onnx", "tflite") if hasattr(loaded.model, "forward") else ("onnx",)
             options |= {"runtimes": tuple(runtime or both), "progress": bar}
-            labelled = None if labels is None else (frames, labels)
             report = converters.convert(loaded.model, frames, source=labelled, **options, **taken)
             told = _told(loaded, taken)
             taken = {**taken, "notes": list(loaded.known.notes)}
+    if key is not None:
+        from ..signing import sign_bundle
+
+        sign_bundle(out, key, out, overwrite=True)
+        told = [*told, f"signed by {key.public.id}"]
     if report_path is not None:
         report.save_html(report_path, overwrite=overwrite)
     if json:
@@ -144,29 +191,37 @@ def convert(
         )
         return
     for line in told:
-        output.print(line, markup=False)
+        tell(line)
     _tell(report, task)
+
+
+def _check_words(fitted: Any, licence: str, provenance: Mapping[str, str]) -> None:
+    """Refuse labels that no head can be fitted on, and words that no bundle can hold, before a model is loaded."""
+    from ..converters.arguments import check_origin, require_two_classes
+
+    if fitted is not None:
+        require_two_classes(fitted[1] if isinstance(fitted, tuple) else fitted.labels)
+    check_origin(licence, provenance)
 
 
 def _load(
     source: str, weights: Path | None, frames: Any, given: Mapping[str, Any], *, keeps: bool
 ) -> tuple["ModelSource", Any, dict[str, Any]]:
     """Load a model, and fill in what its origin knows where nothing was given."""
+    from ..converters.samples import as_ids
     from ..converters.sources.load import load_source
 
     loaded = load_source(source, weights=weights)
-    # Token ids travel as numbers.
-    frames = frames.astype("float32") if loaded.tokens else frames
+    frames = as_ids(frames) if loaded.tokens else frames
     return loaded, frames, loaded.options(frames, **given, keeps_head=keeps)
 
 
 def _tell(report: "ConversionReport", task: str) -> None:
     """Print a conversion for people."""
-    outputs, score = ("targets", "R^2 on the data") if task == "regression" else ("classes", "accuracy on the data")
-    output.print(
-        f"{report.path.name}: {size(report.size)}, {len(report.classes)} {outputs}, {report.width} dimensions from "
-        f"{len(report.taps)} taps, {report.seconds:.0f} s",
-        markup=False,
+    output_kind, score = ("target", "R^2 on the data") if task == "regression" else ("class", "accuracy on the data")
+    tell(
+        f"{report.path.name}: {size(report.size)}, {many(len(report.classes), output_kind)}, {report.width} dimensions "
+        f"from {many(len(report.taps), 'tap')}, {report.seconds:.0f} s"
     )
     table = Table("runtime", "type", "size", "cosine with the original", score, box=None, padding=(0, 2))
     for variant in report.variants:
@@ -174,17 +229,23 @@ def _tell(report: "ConversionReport", task: str) -> None:
         kind = {"int8": "int8", "weights": "8-bit weights", "float": "float32"}[variant.kind]
         table.add_row(variant.runtime, kind, size(variant.size), f"{variant.parity.whole.cosine:.4f}", figure)
     output.print(table)
+    if report.budget is not None:
+        for line in report.budget.told():
+            tell(line)
     if report.tail is not None:
         shape = " x ".join(map(str, report.tail.map_shape))
-        output.print(
+        tell(
             f"tail behind {report.tail.cut}: {report.tail.trained:,} values train, maps of {shape}, cosine with the "
-            f"original {report.tail.parity.whole.cosine:.4f}",
-            markup=False,
+            f"original {report.tail.parity.whole.cosine:.4f}"
         )
         for note in report.tail.notes:
-            output.print(f"  {note}", markup=False)
+            tell(f"  {note}")
     for variant in report.variants:
-        output.print(f"{variant.runtime}: {variant.reason}", markup=False)
+        tell(f"{variant.runtime}: {variant.reason}")
+    from ..converters.conversion_warnings import head_doubts
+
+    for doubt in head_doubts(report):
+        tell(f"warning: {doubt}")
 
 
 def _told(loaded: "ModelSource", known: Mapping[str, Any]) -> list[str]:
@@ -223,4 +284,6 @@ def _size(text: str | None) -> tuple[int, int] | None:
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
         raise typer.BadParameter(f"expected HEIGHTxWIDTH, found {text!r}", param_hint="--resize")
+    if int(height) * int(width) > _MOST_PIXELS:
+        raise typer.BadParameter(f"expected at most {_MOST_PIXELS:,} pixels, found {text}", param_hint="--resize")
     return int(height), int(width)

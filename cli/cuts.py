@@ -1,5 +1,6 @@
 """`acclimate cuts`: where a model may be cut, what each cut would cost a device, and which fits a budget."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ..errors import CutError
-from .console import output, print_json, size
+from .console import output, print_json, printable, size, tell
 from .convert import _size
 from .frames import read_frames
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SAMPLES = 4
+# Values of one sample: 4096 x 4096 in colour, and more than that no model takes.
+_MOST = 2**26
+
+
+def _share(value: float) -> float:
+    if not 0 < value <= 1:
+        raise typer.BadParameter(f"{value:g} is not above 0 and at most 1")
+    return value
 
 
 def cuts(
@@ -43,7 +52,10 @@ def cuts(
         int, typer.Option("--latent-bytes", min=1, help="Budget: bytes that a device may store per sample.")
     ] = 32_768,
     compute_share: Annotated[
-        float, typer.Option("--compute-share", min=0.0, max=1.0, help="Budget: share of the compute behind the cut.")
+        float,
+        typer.Option(
+            "--compute-share", callback=_share, help="Budget: share of the compute behind the cut, above 0 to 1."
+        ),
     ] = 0.25,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
@@ -85,7 +97,7 @@ def cuts(
     for cut in found:
         table.add_row(
             "*" if cut == chosen.cut else "",
-            cut.name,
+            printable(cut.name),
             "x".join(map(str, cut.map_shape)),
             size(cut.latent_bytes),
             f"{cut.parameter_share:.1%}",
@@ -94,10 +106,10 @@ def cuts(
             f"shares {cut.shared[0]}" if cut.shared else "the head alone" if cut.blocks == 0 else "",
         )
     output.print(table)
-    output.print(f"* {chosen.cut.name}: {chosen.reason}")
+    tell(f"* {chosen.cut.name}: {chosen.reason}")
     for note in chosen.cut.notes:
-        output.print(f"  {note}")
-    output.print(
+        tell(f"  {note}")
+    tell(
         "Per sample: taps and map in 8 bits. Trainable, compute: share of parameters and multiply-adds behind the cut. "
         "Memory: roughly what a training step at batch 32 keeps of its results."
     )
@@ -109,7 +121,10 @@ def _shape(text: str | None) -> tuple[int, ...]:
     parts = text.replace("x", ",").split(",")
     if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise typer.BadParameter("expected whole numbers with commas between, like 3,224,224", param_hint="--shape")
-    return tuple(int(part) for part in parts)
+    sizes = tuple(int(part) for part in parts)
+    if math.prod(sizes) > _MOST:
+        raise typer.BadParameter(f"expected at most {_MOST:,} values a sample, found {text}", param_hint="--shape")
+    return sizes
 
 
 def _sample(shape: tuple[int, ...]) -> "Tensor":

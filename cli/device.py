@@ -1,12 +1,11 @@
-"""The commands of the device side that stand on their own: inspect, predict, observe, versions, rollback."""
+"""The commands of the device side that stand on their own: predict, observe, versions, rollback."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from .console import many, output, print_json, print_row, progress, say, size
+from .console import many, print_json, print_row, progress, say, tell
 from .frames import read_frames
 from .opening import (
     BundlePath,
@@ -23,74 +22,19 @@ from .opening import (
     stored_device,
     task_of,
 )
-from .signing import Trust, describe_signer, signer
-from .values import Targets, channels_of, no_targets, predict_values, read_measured
+from .signing import Trust
+from .values import Targets, channels_of, image_of, no_targets, predict_values, read_measured
+from .wording import files_named
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from ..manifest import InputSpec, Variant
+    from ..manifest import InputSpec
 
 DataPath = Annotated[
     Path, typer.Argument(metavar="DATA", help=".npy, .npz (x, y), an image, or a folder of images, one per class.")
 ]
-
-
-def inspect(bundle: BundlePath, trust: Trust = None, json: Json = False) -> None:
-    """Show what is in a bundle, and check every hash and the signature."""
-    from ..bundle import Bundle
-
-    with Bundle(bundle) as opened:
-        opened.verify()
-        manifest, sizes = opened.manifest, opened.sizes
-        key, checked = signer(opened, trust)
-    if json:
-        print_json(
-            {
-                "file": str(bundle),
-                "bytes": bundle.stat().st_size,
-                "verified": True,
-                "signature": None if key is None else {"key": key, "checked": checked, "trusted": bool(trust)},
-                "task": manifest.task,
-                "classes": list(manifest.classes),
-                "input": {"shape": list(manifest.input.shape), "dtype": manifest.input.dtype},
-                "cut": manifest.cut,
-                "latent": manifest.width,
-                "taps": [{"name": t.name, "offset": t.offset, "width": t.width} for t in manifest.taps],
-                "variants": [
-                    {"runtime": v.runtime, "quantized": v.quantized, "hash": v.hash, "saturated": v.saturated}
-                    for v in manifest.variants
-                ],
-                "members": sizes,
-                "provenance": dict(manifest.provenance),
-                "licence": manifest.licence,
-            }
-        )
-        return
-    facts = Table.grid(padding=(0, 2))
-    classes = ", ".join(manifest.classes[:12]) + (", ..." if len(manifest.classes) > 12 else "")
-    shape = " x ".join(f"{n} {axis}" for n, axis in zip(manifest.input.shape, manifest.input.axes, strict=True))
-    low, high = manifest.input.range
-    counted = f"{len(manifest.classes)} {'targets' if manifest.task == 'regression' else 'classes'}"
-    for name, value in (
-        ("bundle", f"{bundle.name}, {size(bundle.stat().st_size)}, every hash is right"),
-        ("signature", describe_signer(key, checked, trust)),
-        ("task", f"{manifest.task}, {counted}: {classes or 'defined on the device'}"),
-        ("input", f"{shape}, {manifest.input.dtype} from {low:g} to {high:g}"),
-        ("cut", manifest.cut),
-        ("latent", f"{manifest.width} dimensions: " + ", ".join(f"{t.name} {t.width}" for t in manifest.taps)),
-        *((f"{v.runtime} variant", _variant(v)) for v in manifest.variants),
-        ("licence", manifest.licence or "not stated"),
-        *manifest.provenance.items(),
-    ):
-        facts.add_row(name, value)
-    output.print(facts)
-    members = Table("member", "size", box=None, padding=(0, 2))
-    members.columns[1].justify = "right"
-    for name, count in sizes.items():
-        members.add_row(name, size(count))
-    output.print(members)
 
 
 def predict(
@@ -129,9 +73,9 @@ def predict(
     for name, label, p, unknown in rows:
         print_row(name, label, f"{p:.3f}", *(["unknown"] if unknown else []))
     if found.unknown.any():
-        output.print(f"{found.unknown.sum()} of {many(len(rows), 'frame')} unlike every class")
+        tell(f"{found.unknown.sum()} of {many(len(rows), 'frame')} unlike every class")
     if accuracy is not None:
-        output.print(f"accuracy {accuracy:.4f} on {many(len(rows), 'labelled frame')}")
+        tell(f"accuracy {accuracy:.4f} on {many(len(rows), 'labelled frame')}")
 
 
 def observe(
@@ -166,14 +110,15 @@ def observe(
             raise no_classes(bundle, "Use `acclimate observe` without --new-classes.")
         frames, values, names = read_measured(data, _spec(bundle), targets)
         with open_regressor(bundle, path, runtime, threads, trust, max_bytes) as device, progress("observing") as bar:
-            ids = device.observe(frames, values, tags=[tag] * len(frames), keys=names, progress=bar, **options)
+            with files_named(names):
+                ids = device.observe(frames, values, tags=[tag] * len(frames), keys=names, progress=bar, **options)
             total, labelled = device.samples
     else:
         no_targets(bundle, targets)
         with open_learner(bundle, path, runtime, threads, new_classes, trust, max_bytes) as learner:
             frames, labels, names = _read(data, bundle)
             before = tuple(learner.classes)
-            with progress("observing") as bar:
+            with progress("observing") as bar, files_named(names):
                 ids = learner.observe(frames, labels, tags=[tag] * len(frames), keys=names, progress=bar, **options)
             total, labelled = learner.samples
             new = [name for name in learner.classes if name not in before]
@@ -181,14 +126,14 @@ def observe(
         print_json({"ids": ids.tolist(), "stored": total, "labelled": labelled, "new_classes": new})
         return
     kept = ids[ids >= 0]
-    output.print(
+    tell(
         f"observed {many(len(ids), 'frame')}{_span(kept)}; the store holds {many(total, 'sample')}, "
         f"{labelled} of them labelled"
     )
     if len(kept) < len(ids):
-        output.print(f"{many(len(ids) - len(kept), 'frame')} had to give way at once: the store is full")
+        tell(f"{many(len(ids) - len(kept), 'frame')} had to give way at once: the store is full")
     if new:
-        output.print(f"new classes: {', '.join(new)}")
+        tell(f"new classes: {', '.join(new)}")
 
 
 def versions(
@@ -201,7 +146,7 @@ def versions(
         print_json([{"number": v.number, "current": v.current, "time": v.time, "summary": v.summary} for v in history])
         return
     for version in history:
-        output.print(f"{'*' if version.current else ' '} {version.number}\t{version.summary}")
+        tell(f"{'*' if version.current else ' '} {version.number}".ljust(8) + version.summary)
 
 
 def rollback(
@@ -228,7 +173,7 @@ def _span(ids: "NDArray[np.int64]") -> str:
 def _read(data: Path, bundle: Path) -> tuple["NDArray[np.generic]", list[str] | None, list[str]]:
     """Read frames as the bundle takes them; a single one in a `.npy` file gets a first axis."""
     spec = _spec(bundle)
-    frames, labels, names = read_frames(data, channels_of(spec))
+    frames, labels, names = read_frames(data, channels_of(spec), image_of(spec))
     return (frames[None], labels, [data.name]) if frames.shape == spec.shape else (frames, labels, names)
 
 
@@ -237,8 +182,3 @@ def _spec(bundle: Path) -> "InputSpec":
 
     with Bundle(bundle) as opened:
         return opened.manifest.input
-
-
-def _variant(variant: "Variant") -> str:
-    kind = "int8" if variant.quantized else "float32"
-    return f"{kind}, hash {variant.hash[:12]}, {variant.saturated:.2%} of source latents saturated"

@@ -1,13 +1,15 @@
 """The commands for stored samples and what becomes of them: label, forget, suggest, suspects, estimate, export."""
 
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from .console import many, output, print_json, print_row, say, size
+from ..errors import InputError
+from .console import many, output, print_json, print_row, printable, say, size, tell
 from .opening import (
     BundlePath,
     Ids,
@@ -81,9 +83,13 @@ def forget(
             gone = device.forget(ids or None, tag=tag)
         else:
             raise no_classes(bundle, "Use `acclimate forget` with ids or --tag.")
-    text = f"no stored sample has the {'tag' if name is None else 'label'} {tag if name is None else name}"
-    if gone.samples:
-        text = f"forgot {many(gone.samples, 'sample')} and {many(gone.versions, 'version')} trained on them"
+    if not gone.samples:
+        # A script that forgets a person must not take a slip for done.
+        what, given = ("tag", tag) if name is None else ("label", name)
+        raise InputError(
+            f"expected a {what} that stored samples have, found none with {given!r}. Check how it is spelt."
+        )
+    text = f"forgot {many(gone.samples, 'sample')} and {many(gone.versions, 'version')} trained on them"
     if not gone.erased:
         text += "; another process still reads the store: the bytes are erased at the next change or opening after it"
     say({"samples": gone.samples, "versions": gone.versions, "erased": gone.erased}, text, json=json)
@@ -123,7 +129,7 @@ def suggest(
     for i, key in zip(ids, keys, strict=True):
         print_row(i, key or "")
     if not ids:
-        output.print("every stored sample has a label")
+        tell("every stored sample has a label")
 
 
 def suspects(
@@ -143,7 +149,7 @@ def suspects(
         return
     table = Table("id", "key", "label", "looks like", "confidence", box=None, padding=(0, 2))
     for s, key in zip(found, keys, strict=True):
-        table.add_row(str(s.id), key or "", s.label, s.suggested, f"{s.confidence:.2f}")
+        table.add_row(*map(printable, (s.id, key or "", s.label, s.suggested)), f"{s.confidence:.2f}")
     output.print(table if found else "no label looks wrong")
 
 
@@ -164,11 +170,12 @@ def estimate(
         f"{many(found.samples, 'labelled sample')}: adapting takes about {found.seconds:.2g} s and at most "
         f"{size(found.memory)} on top of what the process has; the store takes about {size(found.disk)}"
     )
-    say(
-        {"samples": found.samples, "seconds": found.seconds, "memory": found.memory, "disk": found.disk},
-        text,
-        json=json,
-    )
+    if found.tail_seconds:
+        text += (
+            f"; training the tail, where it is trained, takes about {found.tail_seconds:.2g} s more and at most "
+            f"{size(found.tail_memory)}"
+        )
+    say(asdict(found), text, json=json)
 
 
 def export(

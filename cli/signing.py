@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import output, print_json
+from .console import print_json, tell
 from .opening import BundlePath, Json
 
 if TYPE_CHECKING:
@@ -37,9 +37,9 @@ def keygen(
     if json:
         print_json({"private": str(out), "public": str(public), "key": key.public.id})
         return
-    output.print(f"wrote {out}: keep it secret, and a copy of it safe", markup=False)
-    output.print(f"wrote {public}: give it to the devices", markup=False)
-    output.print(f"public key {key.public.id}")
+    tell(f"wrote {out}: keep it secret, and a copy of it safe")
+    tell(f"wrote {public}: give it to the devices")
+    tell(f"public key {key.public.id}")
 
 
 def sign(
@@ -62,7 +62,7 @@ def sign(
     if json:
         print_json({"file": str(target), "key": public.id})
         return
-    output.print(f"{target} is signed by {public.id}", markup=False)
+    tell(f"{target} is signed by {public.id}")
 
 
 def read_key(path: Path) -> "PrivateKey":

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from ..errors import InputError, LabelError
-from .console import many, output, print_json, print_row
+from .console import many, output, print_json, print_row, printable, tell
 from .frames import read_frames, read_targets, read_values
 
 if TYPE_CHECKING:
@@ -29,6 +29,11 @@ MOST_TRIALS = 5
 def channels_of(spec: "InputSpec") -> int | None:
     """Return with how many channels images are read; None as they are."""
     return spec.shape[-1] if spec.axes[-1] == "channel" else None
+
+
+def image_of(spec: "InputSpec") -> tuple[int, ...] | None:
+    """Return which shape images must have; None where the bundle takes something else than images."""
+    return spec.shape if spec.axes == ("height", "width", "channel") and spec.shape[2] in (1, 3) else None
 
 
 def no_targets(bundle: Path, targets: Path | None) -> None:
@@ -67,7 +72,7 @@ def read_measured(
         if frames.shape == spec.shape:
             frames, names = frames[None], [data.name]
     else:
-        frames, _, names = read_frames(data, channels_of(spec))
+        frames, _, names = read_frames(data, channels_of(spec), image_of(spec))
     if targets is not None:
         if values is not None:
             raise InputError(f"expected numbers in {data.name} or in {targets.name}, found them in both. Give one.")
@@ -131,24 +136,24 @@ def predict_values(
             cells = [f"{cell} +- {half:.3g}" for cell, half in zip(cells, width, strict=True)]
         print_row(name, *cells)
     said = "; +- is the interval that covers nine of ten samples of this place" if found.interval is not None else ""
-    output.print(f"{', '.join(targets)} of {many(len(names), 'frame')}{said}")
+    tell(f"{', '.join(targets)} of {many(len(names), 'frame')}{said}")
     if fit is not None:
         errors = ", ".join(
             f"{name} {error:.4g} (R^2 {r2:.3f})" for name, error, r2 in zip(targets, fit.rmse, fit.r2, strict=True)
         )
-        output.print(f"error of {errors} on {many(int(rows.sum()), 'labelled frame')}")
+        tell(f"error of {errors} on {many(int(rows.sum()), 'labelled frame')}")
 
 
 def tell_report(report: "RegressionReport") -> None:
     """Print a report for people: the verdict, what changes for which target, what was tried."""
-    output.print(str(report))
+    tell(report)
     table = Table("target", "error before", "error after", "R^2 before", "R^2 after", box=None, padding=(0, 2))
     for t in report.targets:
         before = (f"{t.rmse_before:.4g}", f"{t.r2_before:.3f}") if t.rmse_before == t.rmse_before else ("none", "none")
-        table.add_row(t.name, before[0], f"{t.rmse_after:.4g}", before[1], f"{t.r2_after:.3f}")
+        table.add_row(printable(t.name), before[0], f"{t.rmse_after:.4g}", before[1], f"{t.r2_after:.3f}")
     output.print(table)
     if report.source_after < report.source_before:
-        output.print(
+        tell(
             f"of the variance of the source's targets {report.source_before:.1%} followed, {report.source_after:.1%} do"
         )
     table = Table("strength", "source weight", "prior", "loss", box=None, padding=(0, 2))
@@ -156,4 +161,4 @@ def tell_report(report: "RegressionReport") -> None:
         s = trial.setting
         table.add_row(f"{s.strength:g}", f"{s.source_weight:g}", s.prior, f"{trial.loss:.4g}")
     output.print(table)
-    output.print(f"version {report.version} is in use; {report.seconds:.2f} s")
+    tell(f"version {report.version} is in use; {report.seconds:.2f} s")

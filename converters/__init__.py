@@ -8,6 +8,7 @@ from ..extras import require
 from .conversion_report import ConversionReport, VariantReport
 from .keras_source.convert import convert_keras
 from .parity import Closeness, Parity, compare
+from .tap_budget import TapBudget, TapWorth
 
 # Keras models are converted without torch, and TensorFlow and torch never share a process.
 if TYPE_CHECKING or (find_spec("torch") is not None and "tensorflow" not in sys.modules):
@@ -21,6 +22,8 @@ __all__ = [
     "ConversionReport",
     "Parity",
     "Split",
+    "TapBudget",
+    "TapWorth",
     "VariantReport",
     "compare",
     "convert",

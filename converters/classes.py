@@ -24,9 +24,16 @@ def name_classes(classes: Sequence[str] | None, labels: Labels | None, outputs: 
         The names: those given; else the labels that occur, sorted; for a kept head without names "0", "1", ...
 
     Raises:
-        InputError: If the names do not fit the head, or occur twice.
+        InputError: If the names do not fit the head, or occur twice; if a head with fewer than two outputs is kept.
         LabelError: If a name is no name.
     """
+    if outputs is not None and outputs < 2:
+        raise InputError(
+            f"expected a head of at least two outputs to keep, one for each class, found {outputs}: it would call "
+            f"everything the same. Give the model an output for each class, fit a new head on source data "
+            f"(head='fit'), ship none (head=None), or, where the output is a measured value, convert with "
+            f"task='regression'."
+        )
     if classes is not None:
         names = tuple(check_name(name) for name in classes)
         if len(set(names)) != len(names):
@@ -69,6 +76,13 @@ def class_ids(labels: Labels, names: Sequence[str], n: int) -> NDArray[np.int64]
     whole = all(isinstance(label, int | np.integer) for label in labels)
     if whole and all(0 <= int(label) < len(names) for label in labels):
         return np.array([int(label) for label in labels], np.int64)
+    if list(names) == [str(i) for i in range(len(names))]:
+        # Nobody called them so: these are the outputs of a head that is kept.
+        raise LabelError(
+            f"expected to be told which of the model's {len(names)} outputs stands for which class, since the source "
+            f"labels are names: {unknown[:5]}. Pass classes=[...], the names in the order of the outputs, or fit a new "
+            f"head on the source data (head='fit')."
+        )
     raise LabelError(
         f"expected source labels among the classes {list(names)[:20]}, found {unknown[:5]}. "
         f"Name every class in `classes`, or leave `classes` out."

@@ -3,14 +3,14 @@
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from ..files import refuse_overwrite
 from .conversion_report import ConversionReport, Measured, VariantReport
+from .conversion_warnings import RUNTIME_NAMES, warnings
 
-_RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 _KINDS = {"float": "float32", "int8": "int8", "weights": "8-bit weights"}
 _STYLE = """
 :root {
@@ -70,12 +70,16 @@ def render_page(report: ConversionReport) -> str:
         f"<h1>{name}</h1><p>{_bytes(report.size)}, {outputs}latents of {report.width} numbers from "
         f"{len(report.taps)} taps, made in {report.seconds:.0f} s.</p>"
     ]
+    parts.append(_budget(report))
     for variant in report.variants:
-        parts.append(f"<h2>{_RUNTIMES[variant.runtime]}: {_KINDS[variant.kind]}</h2><p>{escape(variant.reason)}</p>")
-        parts += [_kinds(variant), _taps(variant, report), _layers(variant)]
-    warnings = "".join(f"<li>{escape(text)}</li>" for text in _warnings(report)) or "<li>none</li>"
+        parts.append(
+            f"<h2>{RUNTIME_NAMES[variant.runtime]}: {_KINDS[variant.kind]}</h2><p>{escape(variant.reason)}</p>"
+        )
+        parts += [_kinds(variant, report), _taps(variant, report), _layers(variant)]
+    parts.append(_tail(report))
+    warned = "".join(f"<li>{escape(text)}</li>" for text in warnings(report)) or "<li>none</li>"
     tools = ", ".join(escape(f"{tool} {version}") for tool, version in report.tools)
-    parts.append(f"<h2>Warnings</h2><ul>{warnings}</ul><footer><p>Made with {tools}.</p></footer>")
+    parts.append(f"<h2>Warnings</h2><ul>{warned}</ul><footer><p>Made with {tools}.</p></footer>")
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -84,7 +88,27 @@ def render_page(report: ConversionReport) -> str:
     )
 
 
-def _kinds(variant: VariantReport) -> str:
+def _budget(report: ConversionReport) -> str:
+    """Tell which taps were left out for a budget of latent bytes, and what each was worth."""
+    budget = report.budget
+    if budget is None or not budget.dropped:
+        return ""
+    rows = [
+        ([tap.name, f"{tap.bytes:,}", f"{tap.loss:.4f}", f"{tap.points:.1f}", "left out" if gone else "kept"], not gone)
+        for gone, taps in ((True, budget.dropped), (False, budget.kept))
+        for tap in taps
+    ]
+    (before, after), (first, last) = budget.accuracy, budget.loss
+    note = (
+        f"{budget.bytes:,} of at most {budget.budget:,} bytes a sample, the head's input among them. What a tap is "
+        f"worth is by how much the held-out loss of a head, and its accuracy, are worse without it: of those left out "
+        f"in the order in which they went, of those kept in the end. With every tap accuracy was {before:.3f} and loss "
+        f"{first:.3f}, with these {after:.3f} and {last:.3f}, on {budget.samples:,} samples of the source."
+    )
+    return _card("Taps for a budget of latent bytes", _table(("tap", "bytes", "nats", "points", ""), rows), note)
+
+
+def _kinds(variant: VariantReport, report: ConversionReport) -> str:
     """Tell what was compared: sizes, latencies, parity, accuracy."""
     columns = (
         "",
@@ -101,14 +125,20 @@ def _kinds(variant: VariantReport) -> str:
         own = "" if one.own is None else f"{one.own:.3f}"
         cells = [_KINDS[one.kind], _bytes(one.size), _milliseconds(one), *_closeness(one), *_head(one), own]
         rows.append((cells, one.kind == variant.kind))
-    note = (
-        "In bold what the bundle holds. A fresh head is fitted on the latents of some of the source data and judged on "
-        "the rest; the error behind the points is the standard error of the paired differences. The model's head is "
-        "its own last layer, on the same samples."
-    )
+    # Regression has no fresh head to judge; a float backbone that was asked for is compared with nothing.
+    told = [i for i in range(len(columns)) if i == 0 or any(cells[i] for cells, _ in rows)]
+    table = _table([columns[i] for i in told], [([cells[i] for i in told], kept) for cells, kept in rows])
+    note = "In bold what the bundle holds."
+    if any(one.head is not None for one in variant.measured):
+        note += (
+            " A fresh head is fitted on the latents of some of the source data and judged on the rest; the error "
+            "behind the points is the standard error of the paired differences. The model's head is its own last "
+            "layer, on the same samples."
+        )
     if variant.source_accuracy is not None:
-        note += f" The shipped head on all of the source data: {variant.source_accuracy:.3f}."
-    return _card("What was compared", _table(columns, rows), note)
+        score = "R\N{SUPERSCRIPT TWO}" if report.task == "regression" else "Accuracy"
+        note += f" {score} of the shipped head on all of the source data: {variant.source_accuracy:.3f}."
+    return _card("What was compared", table, note)
 
 
 def _taps(variant: VariantReport, report: ConversionReport) -> str:
@@ -132,11 +162,31 @@ def _taps(variant: VariantReport, report: ConversionReport) -> str:
     return _card("Parity, tap by tap", _table(columns, rows), note)
 
 
+def _tail(report: ConversionReport) -> str:
+    """Tell what of the last layers a device can train, and how close the maps are that it stores for it."""
+    tail = report.tail
+    if tail is None:
+        return ""
+    rows = [
+        ("cut", tail.cut),
+        ("shape of a map, one byte a value", " x ".join(map(str, tail.map_shape))),
+        ("values that train", f"{tail.trained:,}"),
+        ("optimiser", tail.optimiser),
+        ("penalty", tail.penalty),
+        ("cosine of the maps with the original's, mean", f"{tail.parity.whole.cosine:.4f}"),
+        ("least", f"{tail.parity.whole.least_cosine:.4f}"),
+    ]
+    notes = "".join(f"<li>{escape(note)}</li>" for note in tail.notes)
+    note = "The layers behind the cut, which a device can train beside the head on the maps that it stores."
+    table = _table(("", "tail"), [(row, False) for row in rows])
+    return f"<h2>Trainable tail</h2>{_card('What trains', table, note)}{f'<ul>{notes}</ul>' if notes else ''}"
+
+
 def _layers(variant: VariantReport) -> str:
     """Draw what each layer costs, and name those that stayed in float."""
     kept = variant.float_layers
     named = "".join(
-        f"<li>{escape(layer.name)}{'' if math.isnan(layer.lost) else f': {layer.lost:.4f}'}</li>"
+        f"<li>{escape(layer.name)}{'' if math.isnan(layer.lost) else f': {_cosine(layer.lost)}'}</li>"
         for layer in sorted(variant.layers, key=lambda layer: -layer.lost if layer.lost == layer.lost else 0.0)
         if layer.name in kept
     )
@@ -152,40 +202,26 @@ def _layers(variant: VariantReport) -> str:
 def _bars(values: Sequence[tuple[str, float, bool]]) -> str:
     """Return columns in the order of the graph, as SVG."""
     width, height, top = 960.0, 180.0, 14.0
-    most = max((value for _, value, _ in values), default=0.0) or 1.0
+    most = max((value for _, value, _ in values), default=0.0)
     step = width / len(values)
     marks = []
     for i, (name, value, kept) in enumerate(values):
-        tall = (height - top) * value / most
+        tall = (height - top) * value / (most or 1.0)
         colour = "--kept" if kept else "--bar"
-        title = escape(f"{name}: {value:.5f}")
+        title = escape(f"{name}: {_cosine(value)}")
         marks.append(
             f'<rect x="{i * step + 0.1 * step:.1f}" y="{height - tall:.1f}" width="{0.8 * step:.1f}" '
             f'height="{max(tall, 0.5):.1f}" style="fill:var({colour})"><title>{title}</title></rect>'
         )
-    label = f"cosine lost, layer by layer; at most {most:.4f}"
+    label = f"cosine lost, layer by layer; at most {_cosine(most)}"
     return (
         f'<svg role="img" aria-label="{label}" viewBox="0 0 {width:.0f} {height + 22:.0f}">{"".join(marks)}'
         f'<line x1="0" x2="{width:.0f}" y1="{height}" y2="{height}" style="stroke:var(--muted)"/>'
-        f'<text x="0" y="11" style="fill:var(--muted)">{most:.4f}</text>'
+        f'<text x="0" y="11" style="fill:var(--muted)">{_cosine(most)}</text>'
         f'<text x="0" y="{height + 16:.0f}" style="fill:var(--muted)">first layer</text>'
         f'<text x="{width:.0f}" y="{height + 16:.0f}" text-anchor="end" style="fill:var(--muted)">last layer</text>'
         "</svg>"
     )
-
-
-def _warnings(report: ConversionReport) -> Iterable[str]:
-    for variant in report.variants:
-        name = _RUNTIMES[variant.runtime]
-        if variant.kind != "int8":
-            yield f"{name}: not in 8 bits throughout. {variant.reason}"
-        worst = min(variant.parity.taps, key=lambda tap: variant.parity.taps[tap].cosine)
-        cosine = variant.parity.taps[worst].cosine
-        if cosine < 0.95:
-            yield f"{name}: the tap {worst} keeps a centred cosine of {cosine:.3f} only."
-        for one in variant.measured:
-            if one.kind == variant.kind and one.head is not None and one.head.lost > 0.5:
-                yield f"{name}: a fresh head lost {one.head.lost:.1f} points (standard error {one.head.error:.1f})."
 
 
 def _card(title: str, body: str, note: str) -> str:
@@ -209,6 +245,11 @@ def _head(one: Measured) -> tuple[str, str]:
     if one.head is None:
         return "", ""
     return f"{one.head.accuracy:.3f}", f"{one.head.lost:+.2f} ± {one.head.error:.2f}"
+
+
+def _cosine(lost: float) -> str:
+    """Return what is lost of a cosine, with digits also where it is very little."""
+    return f"{lost:.4f}" if not lost or abs(lost) >= 1e-3 else f"{lost:.1e}"
 
 
 def _milliseconds(one: Measured) -> str:

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ..manifest import Runtime, Tap
+from ..manifest import Runtime, Tap, Task
 from .parity import Parity
 from .quantization.fresh_head import HeadAccuracy
 from .quantization.sensitivity import LayerCost
 from .tail_report import TailReport
+from .tap_budget import TapBudget
 
 Kind = Literal["int8", "weights", "float"]
 
@@ -88,6 +89,10 @@ class ConversionReport:
         seconds: Wall time of the whole.
         tools: Names and versions of what it was made with.
         tail: The trainable tail; None without one.
+        budget: Which taps were kept for a budget of latent bytes; None without one.
+        task: ``"classification"`` or ``"regression"``.
+        keeps_head: Whether the shipped head is the model's own.
+        samples: Number of source samples; 0 without.
     """
 
     path: Path
@@ -98,6 +103,10 @@ class ConversionReport:
     seconds: float
     tools: tuple[tuple[str, str], ...] = ()
     tail: TailReport | None = None
+    budget: TapBudget | None = None
+    task: Task = "classification"
+    keeps_head: bool = False
+    samples: int = 0
 
     @property
     def width(self) -> int:
@@ -106,7 +115,12 @@ class ConversionReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
+        from .conversion_warnings import warnings
+
         plain: dict[str, Any] = {**asdict(self), "path": str(self.path), "width": self.width}
+        plain["warnings"] = list(warnings(self))
+        if self.budget is not None and not self.budget.samples:
+            plain["budget"] |= {"accuracy": None, "loss": None}
         for variant in plain["variants"]:
             for layer in variant["layers"]:
                 # A cost that was not measured: JSON has no NaN.

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -11,7 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from ..manifest import RUNTIMES, Runtime, Task
-from .classes import Labels
 from .conversion_report import ConversionReport
 from .finish import Finish, Steps, check_arguments
 from .onnx_source.file import OnnxFile
@@ -19,13 +19,18 @@ from .onnx_source.split import split_onnx
 from .original import Original, run_module
 from .parity import MOST_LOST, QUANTIZED_COSINE
 from .quantization.calibration import Calibration, check_structure
+from .quantization.trained_ranges import SAMPLES, watching
 from .quantization.wish import FloatConvolutions, Quantize, Wish, check_wish
 from .raw_input import describe_input, synthetic_samples
 from .samples import calibrated_on
 from .source import HeadChoice
+from .source_data import Source, SourceData
 from .splitting.split import Taps, split
-from .tail_plan import Train, check_tail_arguments, plan_tail
-from .tasks import name_outputs
+from .tail_plan import Train, check_tail_arguments, check_training, plan_tail
+from .tap_budget import budget_for, check_budget
+from .tasks import Outputs, name_outputs
+from .training.objective import Penalty
+from .training.optimiser import Optimiser
 from .variant import Progress
 
 _TFLITE = ("litert_torch", "ai_edge_quantizer", "ai_edge_litert")
@@ -39,12 +44,15 @@ def convert(
     classes: Sequence[str] | None = None,
     task: Task = "classification",
     targets: Sequence[str] | None = None,
-    source: tuple[NDArray[Any], Labels] | None = None,
+    source: Source | None = None,
     head: HeadChoice | None = "keep",
     taps: Taps = "all",
+    latent_bytes: int | None = None,
     last: int | None = None,
     cut: str | None = None,
     train: Train = "all",
+    optimiser: Optimiser = "sgd",
+    penalty: Penalty = "l2sp",
     runtimes: Sequence[Runtime] = RUNTIMES,
     quantize: Quantize = "auto",
     calibrate: Calibration = "minmax",
@@ -75,15 +83,24 @@ def convert(
         targets: For regression, names of the values in the order of the model's outputs; by default "value", or
             "value 0", "value 1", ...
         source: Samples like `calibration`, with labels, for regression ``(n,)`` or ``(n, t)`` numbers: their statistics
-            travel in the bundle, and with a shipped head what it calls unknown. All are embedded, and their latents
-            held in memory.
+            travel in the bundle, and with a shipped head what it calls unknown. Two arrays ``(x, y)``; or, of any size,
+            batches ``(x, y)`` in something that can be gone through more than once and then gives the same (a
+            DataLoader that does not shuffle), or a function that returns it. They are read two times and once for each
+            runtime, once more for `latent_bytes` and for ``"ewc"``, and their latents lie in a temporary file where
+            they are many. Statistics are of all samples; a
+            head is fitted on, and what is unknown told from, at most 20,000 of them, drawn evenly from the classes.
         head: ``"keep"`` ships the model's own last layer, ``"fit"`` one fitted on all taps of `source`; None ships
             none, and the device defines its classes.
         taps: ``"all"``, ``"last"`` or names of modules (`split`).
-        last: Give the bundle a tail of so many blocks besides the head, which a device can train; ONNX only.
+        latent_bytes: Most bytes of a stored latent, one a dimension: taps that are worth the least for their bytes are
+            left out until it fits, judged by a head on `source` (`prune_taps`). The maps of a tail come on top.
+        last: Give the bundle a tail of so many blocks besides the head, which a device can train.
         cut: The same, by the name of the module whose output the tail takes (`list_cuts`).
         train: Which parameters of the tail train beside its head: ``"all"``, or names and patterns such as
             ``"layer4.1.*"``.
+        optimiser: What trains the tail: ``"sgd"`` with momentum, or ``"adam"``, which keeps twice the state.
+        penalty: What holds its parameters at the shipped ones: ``"l2sp"`` all alike, ``"ewc"`` each as much as the
+            Fisher information of `source` says, which then travels in the bundle, or ``"none"``.
         runtimes: ``"onnx"``, ``"tflite"`` or both.
         quantize: ``"auto"`` keeps 8-bit weights and activations, unless they lose more than the bounds below allow, or
             are slower than float on this processor by more than a tenth: then 8-bit weights with float activations, or
@@ -118,51 +135,91 @@ def convert(
         OutputExistsError: If `out` is there and `overwrite` is false.
     """
     start = perf_counter()
-    path = check_arguments(out, runtimes, head, source, overwrite, _TFLITE)
+    path = check_arguments(
+        out, runtimes, head, source, overwrite, _TFLITE, task=task, licence=licence, provenance=provenance
+    )
     check_tail_arguments(last, cut, task, runtimes, train)
+    check_budget(latent_bytes, task, with_source=source is not None)
+    deeper = last is not None or cut is not None
+    check_training(optimiser, penalty, head, deeper=deeper, with_source=source is not None)
     wish = Wish(quantize, calibrate, float_convolutions, least_cosine, most_lost, every_layer)
     check_wish(wish)
     steps = Steps(progress, runtimes)
     where, plan = cut if cut is not None else last, None
+
+    def named(data: SourceData | None, bias: NDArray[Any]) -> Outputs:
+        kept = len(bias) if head == "keep" else None
+        return name_outputs(task, classes, targets, None if data is None else data.given, kept)
+
     if isinstance(model, OnnxFile):
-        given = split_onnx(
+        divide = partial(
+            split_onnx,
             model,
             calibration,
             keeps_head=head == "keep",
             runtimes=runtimes,
-            deeper=where is not None,
-            taps=taps,
+            deeper=deeper,
             resize=resize,
             mean=mean,
             std=std,
             axes=axes,
         )
+        given = divide(taps=taps)
+        data = None if source is None else SourceData.of(source, given.raw.spec, task)
+        outputs = named(data, given.split.bias)
+        embed = partial(run_module, given.split.backbone)
+        budget = budget_for(latent_bytes, given.split.taps, embed, data, outputs.labels)
+        if budget is not None and budget.dropped:
+            given = divide(taps=budget.names)
         raw, parts, original = given.raw, given.split, given.original
     else:
         raw = describe_input(calibration, model, resize=resize, mean=mean, std=std, axes=axes)
         check_structure(calibration)
+        data = None if source is None else SourceData.of(source, raw.spec, task)
         samples = calibrated_on(calibration)
         with torch.no_grad():
-            parts = split(model, raw.preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4]))), taps)
+            few = raw.preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4])))
+            parts = split(model, few, taps)
+        outputs = named(data, parts.bias)
+        embed = partial(run_module, nn.Sequential(raw.preprocess, parts.backbone))
+        budget = budget_for(latent_bytes, parts.taps, embed, data, outputs.labels)
+        if budget is not None and budget.dropped:
+            taps = budget.names
+            parts = split(model, few, taps)
         module = nn.Sequential()
         module.add_module("preprocess", raw.preprocess)
         module.add_module("backbone", parts.backbone)
         if where is not None:
-            plan = plan_tail(model, parts, raw.preprocess, samples, cut=where, taps=taps, train=train)
+            plan = plan_tail(
+                model,
+                parts,
+                raw.preprocess,
+                samples,
+                cut=where,
+                taps=taps,
+                train=train,
+                optimiser=optimiser,
+                penalty=penalty,
+                runtimes=runtimes,
+            )
         mapped = None if plan is None else plan.mapped
-        original = Original(module.eval(), raw.spec, parts.taps, samples, run_module(module, samples), mapped)
-    kept = len(parts.bias) if head == "keep" else None
+        with watching(model) as trained:
+            if trained:
+                run_module(nn.Sequential(raw.preprocess, model), samples[:SAMPLES])
+        latents = run_module(module.eval(), samples)
+        original = Original(module, raw.spec, parts.taps, samples, latents, mapped, trained)
     finish = Finish(
         path=path,
         original=original,
         probes=synthetic_samples(raw),
         parts=parts,
-        outputs=name_outputs(task, classes, targets, None if source is None else source[1], kept),
+        outputs=outputs,
         head=head,
-        source=source,
+        source=data,
         runtimes=runtimes,
         wish=wish,
         plan=plan,
+        budget=budget,
         provenance=provenance,
         licence=licence,
         overwrite=overwrite,

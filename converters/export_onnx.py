@@ -1,5 +1,6 @@
 """Export a torch module from raw input to latent as one ONNX file."""
 
+import re
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from .quiet import quiet
 
 _BATCH = "n"
 _SCOPES = "pkg.torch.onnx.name_scopes"
+_CALL = re.compile(r'this error:\s+File "(.+)", line (\d+), in (\S+)\n(.+)')
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def export_onnx(module: nn.Module, example: Tensor) -> bytes:
@@ -31,7 +34,7 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
         traces of the machine it was made on.
 
     Raises:
-        ConversionError: If neither exporter can export it.
+        ConversionError: If the way through the model depends on values, or if neither exporter can export it.
     """
     # An ONNX source is a backbone already (`onnx_split`).
     content = getattr(module, "content", None)
@@ -47,13 +50,39 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
             return bytes(_finish(model, example).SerializeToString())
         # Exporters raise anything.
         except Exception as error:
-            first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            failures.append(f"{type(error).__name__}: {first_line[:200]}")
+            # A trace would hold whatever way this one batch went, without a word.
+            _refuse_control_flow(error)
+            failures.append(_reason(error))
     raise ConversionError(
         f"expected a model that PyTorch can export to ONNX, found that both of its exporters fail. "
         f"The current one: {failures[0]} The traced one: {failures[1]} "
         f"Look for operations outside of torch and for control flow that depends on values."
     )
+
+
+def _refuse_control_flow(error: BaseException) -> None:
+    first = _first(error)
+    if type(first).__name__ != "GuardOnDataDependentSymNode":
+        return
+    found = _CALL.search(str(first))
+    place = "" if found is None else f" in {Path(found[1]).name}, line {found[2]}: {found[4].strip()[:120]}"
+    raise ConversionError(
+        f"expected a model that does the same with every sample, found control flow that depends on values{place}. "
+        f"Write it with torch.where, or cut the model in front of it."
+    ) from error
+
+
+def _first(error: BaseException) -> BaseException:
+    # The last error only says at which step it came; what it came from names the operation.
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _reason(error: BaseException) -> str:
+    error = _first(error)
+    first_line = (str(error).strip() or "no reason").splitlines()[0]
+    return f"{type(error).__name__}: {_COLOURS.sub('', first_line)[:200]}"
 
 
 def _export_current(module: nn.Module, example: Tensor, outputs: list[str]) -> onnx.ModelProto:

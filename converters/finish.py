@@ -1,12 +1,11 @@
 """From an original and its split to a bundle: the same for torch, Keras and ONNX models; torch is not needed."""
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,19 +13,24 @@ from numpy.typing import NDArray
 from .._version import __version__
 from ..bundle import Conformance, LinearLayer
 from ..bundle_writer import VariantContent, write_bundle
-from ..errors import InputError, OutputExistsError
-from ..extras import require
+from ..edge.runtime.runtime import Embedder
 from ..latent import LatentCode
-from ..manifest import RUNTIMES, Runtime, Tap
-from .classes import Labels
+from ..manifest import Runtime, Tap
+from ..map_code import MapCode
+from .arguments import check_arguments as check_arguments
+from .arguments import require_two_classes
 from .conversion_report import ConversionReport, VariantReport
 from .original import Original, embed, open_backbone
 from .parity import Parity, require_float, require_quantized
 from .quantization.fresh_head import judged_rows
 from .quantization.trial import LabelledSamples
 from .quantization.wish import Wish
-from .samples import check_samples
-from .source import HeadChoice, Labelled
+from .source import HeadChoice, drawn
+from .source_data import Source, SourceData
+from .source_latents import SourceLatents
+from .steps import HALF
+from .steps import Steps as Steps
+from .tap_budget import TapBudget
 from .tasks import Outputs, Shipment
 from .variant import BackboneFile, Progress, make_variant
 
@@ -36,8 +40,6 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 # Kernels of other processors round differently: on EfficientNet-Lite0 they moved 8-bit latents by up to .023.
 QUANTIZED_TOLERANCE, FLOAT_TOLERANCE = 0.05, 1e-3
-# Steps of progress for each half of a variant: its conversion, and embedding the source with it.
-_HALF = 10
 _TOOLS = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
 
 
@@ -64,29 +66,6 @@ class Parts(Protocol):
         """Return the head's weight on the whole latent, ``(k, d)``."""
 
 
-class Steps:
-    """Counts steps for the callback."""
-
-    def __init__(self, progress: Progress | None, runtimes: Sequence[Runtime]) -> None:
-        self._progress, self._total, self.count = progress, 2 + len(runtimes) * (2 * _HALF + 1), 0
-        self.reach(0)
-
-    def done(self, steps: int = 1) -> None:
-        """Count steps that are done."""
-        self.reach(self.count + steps)
-
-    def part(self, steps: int) -> Progress:
-        """Return a callback for a part that is worth so many steps."""
-        before = self.count
-        return lambda done, total: self.reach(before + steps * done // total)
-
-    def reach(self, count: int) -> None:
-        """Set the number of steps done."""
-        self.count = count
-        if self._progress is not None:
-            self._progress(self.count, self._total)
-
-
 @dataclass(frozen=True, eq=False)
 class Finish:
     """What is made of an original.
@@ -102,6 +81,7 @@ class Finish:
         runtimes: See `convert`.
         wish: What is asked of quantization.
         plan: A tail in front of the head, or None.
+        budget: Which taps were kept for a budget of latent bytes, or None.
         provenance: Where model and data came from, tools left out.
         licence: Licence of the weights.
         overwrite: Replace a file that is there.
@@ -114,10 +94,11 @@ class Finish:
     parts: Parts
     outputs: Outputs
     head: HeadChoice | None
-    source: tuple[NDArray[Any], Labels] | None
+    source: Source | SourceData | None
     runtimes: Sequence[Runtime]
     wish: Wish
     plan: "TailPlan | None" = None
+    budget: TapBudget | None = None
     provenance: Mapping[str, str] | None = None
     licence: str = ""
     overwrite: bool = False
@@ -138,37 +119,47 @@ class Finish:
             ConversionError: If an exporter or a quantizer fails.
             InputError: If the source does not fit.
         """
-        labelled = None
-        if self.source is not None:
-            x = check_samples(self.source[0], self.original.spec, "source")
-            labelled = (x, self.outputs.labels(self.source[1], len(x)))
+        data = self.source
+        if data is not None and not isinstance(data, SourceData):
+            data = SourceData.of(data, self.original.spec, self.outputs.task)
+        labels = None if data is None else data.labels(self.outputs.labels)
+        if labels is not None and self.head == "fit" and self.outputs.task == "classification":
+            # Of batches, only now is it known.
+            require_two_classes([self.outputs.names[place] for place in np.unique(labels)])
         steps.done()
         judged = None
-        if labelled is not None and self.outputs.task == "classification":
-            rows = judged_rows(labelled[1])
-            judged = LabelledSamples(labelled[0][rows], labelled[1][rows], self._kept())
+        if data is not None and labels is not None and self.outputs.task == "classification":
+            rows = judged_rows(labels)
+            judged = LabelledSamples(np.concatenate(list(data.batches(rows))), labels[rows], self._kept())
         kept_in_float: tuple[int, ...] = ()
         tail = None
         contents: list[VariantContent] = []
         reports: list[VariantReport] = []
         for runtime in self.runtimes:
             began = perf_counter()
-            after = steps.count + _HALF
+            after = steps.count + HALF
             file = make_variant(
                 runtime,
                 self.original,
                 self.wish,
                 labelled=judged,
                 settled=kept_in_float,
-                progress=steps.part(_HALF),
+                progress=steps.part(HALF),
             )
             steps.reach(after)
             # What the first runtime settled on is tried first for the second: both quantize by the same scheme.
             kept_in_float = file.kept
-            content, score, maps = self._content(file, labelled, steps)
+            embedder = open_backbone(file.content, file.runtime, self.original)
+            if data is None or labels is None:
+                steps.done(HALF)
+                content, score, maps = self._content(file, embedder)
+            else:
+                with SourceLatents(labels, self.original.width) as latents:
+                    self._embed(data, embedder, latents, steps.part(HALF))
+                    content, score, maps = self._content(file, embedder, data, latents)
             if maps is not None and self.plan is not None and content.tail is not None:
                 (require_quantized if file.quantized else require_float)(maps, f"{runtime} (map)")
-                tail = self.plan.report(maps, content.tail, self.runtimes)
+                tail = self.plan.report(maps, content.tail, self.runtimes, tail)
             steps.done()
             contents.append(content)
             reports.append(_report(file, score, perf_counter() - began))
@@ -196,38 +187,46 @@ class Finish:
             perf_counter() - start,
             tuple(tools.items()),
             tail,
+            self.budget,
+            self.outputs.task,
+            self.head == "keep",
+            0 if data is None else data.size,
         )
 
     def _kept(self) -> LinearLayer | None:
         return LinearLayer(self.parts.padded_weight(), self.parts.bias) if self.head == "keep" else None
 
+    def _embed(self, data: SourceData, embedder: Embedder, latents: SourceLatents, progress: Progress) -> None:
+        done = 0
+        for frames in data.batches():
+            latents.add(embed(embedder, frames))
+            done += len(frames)
+            progress(done, data.size)
+
     def _content(
-        self, file: BackboneFile, source: tuple[NDArray[np.generic], NDArray[Any]] | None, steps: Steps
+        self,
+        file: BackboneFile,
+        embedder: Embedder,
+        data: SourceData | None = None,
+        source: SourceLatents | None = None,
     ) -> tuple[VariantContent, float | None, Parity | None]:
-        embedder = open_backbone(file.content, file.runtime, self.original)
         latents = embed(embedder, self.original.samples)
         kept = self._kept()
-        shipment, saturated, known = Shipment(kept), 0.0, None
-        if source is None:
-            steps.done(_HALF)
-            code = LatentCode.fit(latents)
-        else:
-            embedded = []
-            for part in np.array_split(source[0], _HALF):
-                embedded.append(embed(embedder, part))
-                steps.done()
-            whole = np.concatenate([part for part in embedded if len(part)])
-            code = LatentCode.fit(np.concatenate([latents, whole]))
-            known = Labelled(whole, source[1], self.outputs.names)
-            shipment = self.outputs.ship(whole, source[1], code, kept, fit=self.head == "fit")
-            saturated = code.saturation(whole)
+        code = LatentCode.fit(latents) if source is None else source.code(latents)
+        shipment, saturated = Shipment(kept), 0.0
+        if source is not None:
+            shipment = self.outputs.ship(source, code, kept, fit=self.head == "fit")
+            saturated = source.saturation(code)
         tail, maps = None, None
         if self.plan is not None and self.original.map_shape(file.runtime) is not None:
             from .tail_plan import starting_head
 
             maps, map_code = self.plan.mapped.measure(embedder)
+            known = drawn(source, self.outputs.names) if source is not None and self.head == "fit" else None
             first = starting_head(self.head, self.parts, code, known, len(self.outputs.names))
-            tail = self.plan.content(map_code, first)
+            samples = 0 if data is None else data.size
+            drawn_maps = self._maps(embedder, map_code, data)
+            tail = self.plan.content(map_code, first, drawn_maps, samples, file.runtime)
         content = VariantContent(
             runtime=file.runtime,
             quantized=file.quantized,
@@ -244,55 +243,15 @@ class Finish:
         )
         return content, shipment.score, maps
 
+    def _maps(self, embedder: Embedder, code: MapCode, data: SourceData | None) -> Iterator[Float32]:
+        """Yield the maps of some of the source as a device stores them: they are what a tail trains on."""
+        from .tail_fisher import MOST_GRADIENTS
 
-def check_arguments(
-    out: str | os.PathLike[str],
-    runtimes: Sequence[Runtime],
-    head: HeadChoice | None,
-    source: tuple[NDArray[Any], Labels] | None,
-    overwrite: bool,
-    tflite_packages: Sequence[str],
-    tflite_extra: str = "convert-tflite",
-) -> Path:
-    """Refuse arguments that do not fit, before any work.
-
-    Args:
-        out: See `convert`.
-        runtimes: See `convert`.
-        head: See `convert`.
-        source: See `convert`.
-        overwrite: See `convert`.
-        tflite_packages: What TFLite files of this kind of model need.
-        tflite_extra: The extra that installs them.
-
-    Returns:
-        Where the bundle is to be written.
-
-    Raises:
-        InputError: If an argument does not fit.
-        MissingExtraError: If a package is not installed.
-        OutputExistsError: If `out` is there and `overwrite` is false.
-    """
-    path = Path(out)
-    if path.exists() and not overwrite:
-        raise OutputExistsError(f"expected no file at {path}, found one. Choose another name or allow overwriting.")
-    if not path.absolute().parent.is_dir():
-        raise InputError(f"expected a folder to write {path.name} into, found none at {path.parent}. Make it first.")
-    if (
-        isinstance(runtimes, str)
-        or not runtimes
-        or set(runtimes) - set(RUNTIMES)
-        or len(set(runtimes)) != len(runtimes)
-    ):
-        raise InputError(f"expected runtimes out of {RUNTIMES}, each once, found {runtimes!r}.")
-    if head not in ("keep", "fit", None):
-        raise InputError(f"expected head 'keep', 'fit' or None, found {head!r}.")
-    if head == "fit" and source is None:
-        raise InputError("expected labelled source samples to fit a head on, found none. Pass source=(x, y).")
-    if "tflite" in runtimes:
-        for module in tflite_packages:
-            require(module, extra=tflite_extra, needed_by="converting for TFLite")
-    return path
+        if data is None:
+            return
+        rows = np.sort(np.random.default_rng(0).permutation(data.size)[:MOST_GRADIENTS])
+        for frames in data.batches(rows):
+            yield code.decode(code.encode(embedder.embed_with_maps(frames)[1]))
 
 
 def _report(file: BackboneFile, score: float | None, seconds: float) -> VariantReport:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..edge.runtime.runtime import Embedder
-from ..manifest import Tap
+from ..manifest import Runtime, Tap
 from ..map_code import MapCode
 from .parity import Parity, compare
 
@@ -29,6 +29,7 @@ class Mapped:
         axis: The channel axis of a batch of maps.
         samples: ``(n, ...)`` raw samples, for calibration and comparison.
         maps: ``(n, *shape) float32``, what the module gives for them.
+        runtimes: For which the backbone gives maps.
     """
 
     module: nn.Module
@@ -37,6 +38,7 @@ class Mapped:
     axis: int
     samples: NDArray[np.generic]
     maps: Float32
+    runtimes: tuple[Runtime, ...] = ("onnx",)
 
     @classmethod
     def of(cls, module: nn.Module, cut: str, axis: int, samples: NDArray[np.generic]) -> "Mapped":

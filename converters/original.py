@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from .mapped import Mapped
+    from .quantization.trained_ranges import TrainedRange
 
 Float32 = NDArray[np.float32]
 BATCHES = (1, 8, 32)
@@ -44,7 +45,8 @@ class Original:
         taps: What the latent consists of.
         samples: ``(n, *shape)`` raw samples, for calibration and comparison.
         latents: ``(n, d) float32``, what the module gives for them.
-        mapped: What gives the maps of a tail too, for ONNX; None without a tail.
+        mapped: What gives the maps of a tail too, for some runtimes; None without a tail.
+        trained: Ranges of activations that training has chosen.
     """
 
     module: "nn.Module | ExportedFiles"
@@ -53,10 +55,11 @@ class Original:
     samples: NDArray[np.generic]
     latents: Float32
     mapped: "Mapped | None" = None
+    trained: "tuple[TrainedRange, ...]" = ()
 
     def map_shape(self, runtime: Runtime) -> tuple[int, ...] | None:
         """Return the shape of the maps of a runtime's backbone, or None where it gives none."""
-        return None if self.mapped is None or runtime != "onnx" else self.mapped.shape
+        return None if self.mapped is None or runtime not in self.mapped.runtimes else self.mapped.shape
 
     @property
     def width(self) -> int:
@@ -92,7 +95,7 @@ def open_backbone(content: bytes, runtime: Runtime, original: Original, threads:
             return load_backbone(content, runtime, original.spec, original.width, threads, shape)
     except BackendError as error:
         raise ConversionError(
-            f"expected a {runtime} file that its runtime loads, found: {error} "
+            f"expected a file for {runtime} that its runtime loads, found: {error} "
             f"Leave {runtime} out of `runtimes` to convert for the other one alone."
         ) from error
 
@@ -106,7 +109,8 @@ def make_float(runtime: Runtime, original: Original) -> tuple[bytes, Parity]:
     """
     content = _export(runtime, original)
     embedder = open_backbone(content, runtime, original)
-    rows = np.arange(max(BATCHES)) % len(original.samples)
+    # From all over the data: samples that come one after the other are often of one class.
+    rows = np.linspace(0, len(original.samples) - 1, max(BATCHES)).round().astype(int)
     parity = None
     for batch in BATCHES:
         try:
@@ -115,9 +119,9 @@ def make_float(runtime: Runtime, original: Original) -> tuple[bytes, Parity]:
         except BackendError as error:
             found_instead = str(error).rstrip(".")
             raise ConversionError(
-                f"expected a {runtime} file that takes batches of {batch}, found: {found_instead}. An operation of the "
-                f"model holds the batch size of the example: write x.view(len(x), ...), or leave {runtime} out of "
-                f"`runtimes`."
+                f"expected a file for {runtime} that takes batches of {batch}, found: {found_instead}. An operation of "
+                f"the model holds the batch size of the example: write x.view(x.shape[0], ...), or leave "
+                f"{runtime} out of `runtimes`."
             ) from error
         parity = compare(found, original.latents[rows], original.taps)
         require_float(parity, f"{runtime} (batch {batch})")
@@ -131,10 +135,17 @@ def _export(runtime: Runtime, original: Original) -> bytes:
     import torch
 
     example = torch.from_numpy(np.ascontiguousarray(original.samples[:2]))
+    mapped = original.mapped
+    module = original.module if mapped is None or runtime not in mapped.runtimes else mapped.module
     if runtime == "onnx":
         from .export_onnx import export_onnx
 
-        return export_onnx(original.module if original.mapped is None else original.mapped.module, example)
+        return export_onnx(module, example)
     from .export_tflite import export_tflite
 
-    return export_tflite(original.module, example)
+    content = export_tflite(module, example)
+    if module is original.module:
+        return content
+    from .tflite_map import part_map
+
+    return part_map(content)

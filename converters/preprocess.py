@@ -82,6 +82,14 @@ class SamplePreprocess(nn.Module):
         return samples * self.scale + self.shift
 
 
+class IdPreprocess(nn.Module):
+    """Hand on ids in the type in which models take them."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Return ``(n, ...) int32`` as int64."""
+        return ids.to(torch.int64)
+
+
 def resize_matrix(source: int, target: int) -> Tensor:
     """Return the antialiased bilinear resize of one axis as ``(target, source) float32``; rows sum to 1."""
     image = torch.eye(source, dtype=torch.float64)[None, None]

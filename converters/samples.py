@@ -12,6 +12,7 @@ from ..manifest import InputSpec
 
 LEAST_CALIBRATION, MOST_CALIBRATION = 8, 256
 _ANY = 3e38
+_MOST_ID = 2**31 - 1
 
 
 def calibrated_on(calibration: NDArray[Any]) -> NDArray[Any]:
@@ -21,24 +22,23 @@ def calibrated_on(calibration: NDArray[Any]) -> NDArray[Any]:
     return chosen
 
 
-def check_calibration(calibration: NDArray[Any]) -> None:
+def check_calibration(calibration: NDArray[Any], *, ids: bool = False) -> None:
     """Refuse calibration data that is none.
 
     Args:
         calibration: ``(n, height, width, channels) uint8`` frames as the sensor gives them, or ``(n, ...) float32``
             samples of any other kind; at least 8.
+        ids: Whether ``(n, ...) int32`` ids will do as well.
 
     Raises:
         CalibrationError: If it is anything else, too little, or all the same.
     """
-    if (
-        not isinstance(calibration, np.ndarray)
-        or calibration.dtype not in (np.uint8, np.float32)
-        or calibration.ndim < 2
-    ):
+    types = [np.uint8, np.float32, *([np.int32] if ids else ())]
+    if not isinstance(calibration, np.ndarray) or calibration.dtype not in types or calibration.ndim < 2:
         kind = f"{calibration.shape} {calibration.dtype}" if isinstance(calibration, np.ndarray) else type(calibration)
+        more = ", or ids (n, ...) int32" if ids else ""
         raise CalibrationError(
-            f"expected calibration data (n, height, width, channels) uint8 or (n, ...) float32, found {kind}. "
+            f"expected calibration data (n, height, width, channels) uint8 or (n, ...) float32{more}, found {kind}. "
             f"Pass what the sensor gives, as a numpy array."
         )
     is_frames = calibration.dtype == np.uint8
@@ -63,12 +63,13 @@ def frame_spec(shape: tuple[int, ...]) -> InputSpec:
     return InputSpec(shape, "uint8", (0, 255), ("height", "width", "channel"))
 
 
-def sample_spec(shape: tuple[int, ...], axes: Sequence[str] | None) -> InputSpec:
-    """Describe float32 samples.
+def sample_spec(shape: tuple[int, ...], axes: Sequence[str] | None, ids: int | None = None) -> InputSpec:
+    """Describe samples that are not frames.
 
     Args:
         shape: Of one sample.
         axes: What each axis is.
+        ids: For int32 samples, how many ids there are; None for float32.
 
     Raises:
         InputError: If there are not as many names as axes.
@@ -76,7 +77,26 @@ def sample_spec(shape: tuple[int, ...], axes: Sequence[str] | None) -> InputSpec
     names = tuple(axes) if axes is not None else tuple(f"axis {i}" for i in range(len(shape)))
     if len(names) != len(shape):
         raise InputError(f"expected {len(shape)} names of axes, one per axis of a sample, found {names}.")
+    if ids is not None:
+        return InputSpec(shape, "int32", (0, ids - 1), names)
     return InputSpec(shape, "float32", (-_ANY, _ANY), names)
+
+
+def as_ids(samples: NDArray[Any]) -> NDArray[np.int32]:
+    """Return whole numbers of any type as int32.
+
+    Raises:
+        InputError: If they are not whole, or too great.
+    """
+    array = np.asarray(samples)
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"expected ids of tokens as whole numbers, found type {array.dtype}. Run the tokenizer first.")
+    # NaN compares with nothing, and is refused with the rest.
+    if not (np.abs(array.astype(np.float64)) <= _MOST_ID).all() or (array != array.astype(np.int32)).any():
+        raise InputError(
+            "expected ids of tokens as whole numbers of 32 bits, found other numbers. Run the tokenizer first."
+        )
+    return array.astype(np.int32)
 
 
 def check_samples(samples: NDArray[Any], spec: InputSpec, what: str) -> NDArray[np.generic]:
@@ -104,10 +124,13 @@ def made_samples(
         seed: Fixes them.
 
     Returns:
-        ``(n, *shape)``: blocks of several sizes with noise for frames, normal numbers otherwise.
+        ``(n, *shape)``: blocks of several sizes with noise for frames, any ids for int32, normal numbers otherwise.
     """
     random = np.random.default_rng(seed)
     shape = spec.shape
+    if spec.dtype == "int32":
+        low, high = map(int, spec.range)
+        return random.integers(low, high, (n, *shape), np.int32, endpoint=True)
     if spec.dtype == "float32":
         normal = random.normal(size=(n, *shape))
         add = np.asarray(0.0 if shift is None else shift, np.float64)

@@ -16,11 +16,15 @@ from ..edge.store.store import StoredSamples
 from ..edge.unknown.fit import fit_novelty
 from ..latent import LatentCode
 from ..tensors import Arrays
+from .quantization.fresh_head import judged_rows
+from .source_latents import SourceLatents
 
 HeadChoice = Literal["keep", "fit"]
 Float32 = NDArray[np.float32]
 # Cross-validation of the head needs no more; statistics take every sample.
 _FITTED_ON = 4_000
+# Samples that are held at a time for what no sums can tell: a head, and what is unknown.
+MOST_DRAWN = 20_000
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,46 @@ class Labelled:
     names: tuple[str, ...]
 
 
-def source_arrays(source: Labelled, code: LatentCode, head: LinearLayer | None) -> Arrays:
-    """Return the statistics of the source's latent codes and the shipped head's Fisher information, as they travel."""
-    codes = code.encode(source.latents)
-    statistics = Statistics.of(codes, source.classes, len(source.names))
+def drawn(source: SourceLatents, names: tuple[str, ...]) -> Labelled:
+    """Return the samples of a source, or of many 20,000: as many of each class where there are enough."""
+    rows = np.arange(len(source)) if len(source) <= MOST_DRAWN else judged_rows(source.labels, MOST_DRAWN)
+    return Labelled(source.take(rows), source.labels[rows], names)
+
+
+def source_arrays(source: SourceLatents, k: int, code: LatentCode, head: LinearLayer | None) -> Arrays:
+    """Return the statistics of the source's latent codes and the shipped head's Fisher information, as they travel.
+
+    Args:
+        source: Latents, labelled with places in the list of shipped classes.
+        k: Number of shipped classes.
+        code: Quantization of the latents.
+        head: The shipped head, or None.
+    """
+    statistics = source_statistics(source, source.labels, k, code)
     arrays = SourceStatistics.compress(statistics).arrays()
     if head is None:
         return arrays
-    centre = statistics.sum.sum(axis=0) / len(codes)
-    return {**arrays, "fisher": Fisher.of(codes, centre, head, code).diagonal}
+    centre = statistics.sum.sum(axis=0) / len(source)
+    diagonal = np.zeros((len(head.weight), source.width + 1))
+    for latents, labels in source.blocks():
+        diagonal += len(labels) * Fisher.of(code.encode(latents), centre, head, code).diagonal.astype(np.float64)
+    return {**arrays, "fisher": (diagonal / len(source)).astype(np.float32)}
+
+
+def source_statistics(source: SourceLatents, classes: NDArray[np.int64], k: int, code: LatentCode) -> Statistics:
+    """Add up the statistics of latent codes, block by block: sums of integers, exact in any order.
+
+    Args:
+        source: The latents.
+        classes: ``(n,)`` class of each, 0 to k - 1.
+        k: Number of classes.
+        code: Quantization of the latents.
+    """
+    total, start = Statistics.empty(k, source.width), 0
+    for latents, _ in source.blocks():
+        total = total + Statistics.of(code.encode(latents), classes[start : start + len(latents)], k)
+        start += len(latents)
+    return total
 
 
 def novelty_arrays(source: Labelled, code: LatentCode) -> Arrays | None:
@@ -88,7 +123,10 @@ def fit_head(source: Labelled, code: LatentCode, seed: int = 0) -> LinearLayer:
     return LinearLayer(weight, bias)
 
 
-def accuracy(head: LinearLayer, source: Labelled, code: LatentCode) -> float:
+def accuracy(head: LinearLayer, source: SourceLatents, code: LatentCode) -> float:
     """Return the share of source samples that a head classifies right from their stored codes."""
-    logits = code.decode(code.encode(source.latents)) @ head.weight.T + head.bias
-    return float((logits.argmax(axis=1) == source.classes).mean())
+    right = 0
+    for latents, classes in source.blocks():
+        logits = code.decode(code.encode(latents)) @ head.weight.T + head.bias
+        right += int((logits.argmax(axis=1) == classes).sum())
+    return right / len(source)

@@ -15,6 +15,8 @@ class TailReport:
         trained: Number of values that train.
         parity: Maps of the shipped backbone against the original's.
         notes: What a user should know, in words.
+        optimiser: What trains it.
+        penalty: What holds it at the shipped parameters.
     """
 
     cut: str
@@ -22,3 +24,5 @@ class TailReport:
     trained: int
     parity: Parity
     notes: tuple[str, ...]
+    optimiser: str = ""
+    penalty: str = ""

@@ -12,13 +12,15 @@ from ..edge.checks import check_name
 from ..edge.regression.adaptation import Fit, ShippedRegression, adapt
 from ..edge.regression.source import RegressionSource
 from ..edge.regression.targets import check_values
+from ..edge.statistics import SourceStatistics
 from ..edge.store.samples import StoredSamples
 from ..errors import InputError, LabelError
 from ..latent import LatentCode
 from ..manifest import MAX_TARGETS, Task
 from ..tensors import Arrays
 from .classes import Labels, class_ids, name_classes
-from .source import Labelled, accuracy, fit_head, novelty_arrays, source_arrays
+from .source import accuracy, drawn, fit_head, novelty_arrays, source_arrays, source_statistics
+from .source_latents import SourceLatents
 
 Float32 = NDArray[np.float32]
 # Cross-validation of the head needs no more; statistics take every sample.
@@ -56,14 +58,11 @@ class Outputs(Protocol):
     def labels(self, given: Any, n: int) -> NDArray[Any]:
         """Check the labels of ``n`` source samples, and return one row for each."""
 
-    def ship(
-        self, latents: Float32, labels: NDArray[Any], code: LatentCode, kept: LinearLayer | None, *, fit: bool
-    ) -> Shipment:
+    def ship(self, source: SourceLatents, code: LatentCode, kept: LinearLayer | None, *, fit: bool) -> Shipment:
         """Make what is shipped.
 
         Args:
-            latents: ``(n, d) float32`` of the source.
-            labels: As `labels` gave them.
+            source: Latents of the source, with labels as `labels` gave them.
             code: Quantization of the latents.
             kept: The model's own head where it is kept.
             fit: Whether a head is fitted on the source.
@@ -81,16 +80,14 @@ class ClassOutputs:
         """Return places in the list of classes."""
         return class_ids(given, self.names, n)
 
-    def ship(
-        self, latents: Float32, labels: NDArray[Any], code: LatentCode, kept: LinearLayer | None, *, fit: bool
-    ) -> Shipment:
+    def ship(self, source: SourceLatents, code: LatentCode, kept: LinearLayer | None, *, fit: bool) -> Shipment:
         """Return head, statistics, Fisher information and the `unknown` verdict."""
-        source = Labelled(latents, labels, self.names)
-        head = fit_head(source, code) if fit else kept
-        statistics = source_arrays(source, code, head)
+        head = fit_head(drawn(source, self.names), code) if fit else kept
+        statistics = source_arrays(source, len(self.names), code, head)
         if head is None:
             return Shipment(None, statistics)
-        return Shipment(head, statistics, novelty_arrays(source, code), accuracy(head, source, code))
+        novelty = novelty_arrays(drawn(source, self.names), code)
+        return Shipment(head, statistics, novelty, accuracy(head, source, code))
 
 
 @dataclass(frozen=True)
@@ -107,21 +104,33 @@ class TargetOutputs:
             raise LabelError("expected a value of each target for every source sample, found some without.")
         return found
 
-    def ship(
-        self, latents: Float32, labels: NDArray[Any], code: LatentCode, kept: LinearLayer | None, *, fit: bool
-    ) -> Shipment:
+    def ship(self, source: SourceLatents, code: LatentCode, kept: LinearLayer | None, *, fit: bool) -> Shipment:
         """Return head and statistics."""
-        codes = code.encode(latents)
-        statistics = RegressionSource.of(codes, labels).arrays()
+        labels = source.labels
+        statistics = _regression_source(source, code).arrays()
         head = kept
         if fit:
-            rows = np.sort(np.random.default_rng(0).permutation(len(codes))[:_FITTED_ON])
-            samples = StoredSamples(np.arange(len(rows)), np.full(len(rows), -1), codes[rows])
+            rows = np.sort(np.random.default_rng(0).permutation(len(labels))[:_FITTED_ON])
+            samples = StoredSamples(np.arange(len(rows)), np.full(len(rows), -1), code.encode(source.take(rows)))
             head = adapt(samples, labels[rows], ShippedRegression(code, None, None), None).head.layer
         if head is None:
             return Shipment(None, statistics)
-        found = code.decode(codes) @ head.weight.T + head.bias
-        return Shipment(head, statistics, None, float(Fit.of(labels, found.astype(np.float64)).r2.mean()))
+        found = [code.decode(code.encode(latents)) @ head.weight.T + head.bias for latents, _ in source.blocks()]
+        fit_of_all = Fit.of(labels, np.concatenate(found).astype(np.float64))
+        return Shipment(head, statistics, None, float(fit_of_all.r2.mean()))
+
+
+def _regression_source(source: SourceLatents, code: LatentCode) -> RegressionSource:
+    """Add up what `RegressionSource.of` computes, block by block."""
+    target = source.labels.mean(axis=0)
+    away = source.labels - target
+    found = source_statistics(source, np.zeros(len(source), np.int64), 1, code)
+    cross, start = np.zeros((away.shape[1], source.width)), 0
+    for latents, _ in source.blocks():
+        cross += away[start : start + len(latents)].T @ code.encode(latents)
+        start += len(latents)
+    cross -= np.outer(away.sum(axis=0), found.sum[0] / len(source))
+    return RegressionSource(SourceStatistics.compress(found), target, (away**2).sum(axis=0), cross)
 
 
 def name_outputs(

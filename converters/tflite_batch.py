@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from numpy.typing import NDArray
 
 from .quantization.tflite_graph import kind, read_model, write_model
+from .tflite_constants import fold_constants, share_constants
+from .tflite_edit import constant, drop_unused, replace_constant, shape_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,6 +59,8 @@ def free_batch(content: bytes, batch: int) -> bytes:
         The file for a batch of 1, which may be resized.
     """
     model = read_model(content)
+    fold_constants(model)
+    share_constants(model, batch)
     for graph in model.subgraphs:
         for operator in graph.operators:
             which = kind(model, operator)
@@ -72,57 +75,33 @@ def free_batch(content: bytes, batch: int) -> bytes:
                 shape = [int(axis) for axis in tensor.shape]
                 tensor.shapeSignature = [-1 if axis and axis % batch == 0 else axis for axis in shape]
                 tensor.shape = [axis // batch if axis % batch == 0 else axis for axis in shape]
+    drop_unused(model)
     return write_model(model)
 
 
 def _free_reshape(model: Any, graph: Any, operator: Any, batch: int) -> None:
-    wanted = _constant(model, graph, operator, 1)
+    wanted = constant(model, graph, operator, 1)
     if wanted is None or (wanted % batch == 0).sum() != 1 or (wanted <= 0).any():
         return
     wanted[wanted % batch == 0] = -1
-    _replace(model, graph, operator, 1, wanted)
+    replace_constant(model, graph, operator, 1, wanted)
     # The shape also stands in the options, which older runtimes prefer.
     operator.builtinOptions = None
     operator.builtinOptionsType = 0
 
 
 def _free_slice(model: Any, graph: Any, operator: Any, batch: int) -> None:
-    begin, size = _constant(model, graph, operator, 1), _constant(model, graph, operator, 2)
+    begin, size = constant(model, graph, operator, 1), constant(model, graph, operator, 2)
     if begin is not None and size is not None:
-        size[(begin == 0) & (size == batch)] = -1
-        _replace(model, graph, operator, 2, size)
+        whole = np.array(shape_of(graph.tensors[operator.inputs[0]]))
+        size[(begin == 0) & (size == whole) & (size % batch == 0)] = -1
+        replace_constant(model, graph, operator, 2, size)
 
 
 def _free_strided_slice(model: Any, graph: Any, operator: Any, batch: int) -> None:
-    begin, end, options = (*(_constant(model, graph, operator, i) for i in (1, 2)), operator.builtinOptions)
+    begin, end, options = (*(constant(model, graph, operator, i) for i in (1, 2)), operator.builtinOptions)
     if begin is None or end is None or options is None:
         return
-    for axis in np.flatnonzero((begin == 0) & (end == batch)):
+    whole = np.array(shape_of(graph.tensors[operator.inputs[0]]))[: len(end)]
+    for axis in np.flatnonzero((begin == 0) & (end == whole) & (end % batch == 0)):
         options.endMask |= 1 << int(axis)
-
-
-def _constant(model: Any, graph: Any, operator: Any, place: int) -> NDArray[np.int32] | None:
-    if len(operator.inputs) <= place:
-        return None
-    tensor = graph.tensors[operator.inputs[place]]
-    data = model.buffers[tensor.buffer].data
-    if data is None or tensor.type != schema.TensorType.INT32:
-        return None
-    return np.frombuffer(bytes(data), np.int32).copy()
-
-
-def _replace(model: Any, graph: Any, operator: Any, place: int, values: NDArray[np.int32]) -> None:
-    # Other operators may share the constant, so this one gets its own.
-    like = graph.tensors[operator.inputs[place]]
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor = schema.TensorT()
-    tensor.name = like.name + f"/any_batch_{len(graph.tensors)}".encode()
-    tensor.shape = like.shape
-    tensor.type = like.type
-    tensor.buffer = len(model.buffers) - 1
-    graph.tensors.append(tensor)
-    inputs = list(operator.inputs)
-    inputs[place] = len(graph.tensors) - 1
-    operator.inputs = inputs

@@ -245,7 +245,7 @@ def _prepare(runtime: Runtime, content: bytes, original: Original, calibration: 
     if runtime == "onnx":
         from .quantization.onnx import prepare_onnx
 
-        return prepare_onnx(content, original.samples, method=calibration)
+        return prepare_onnx(content, original.samples, method=calibration, trained=original.trained)
     from .quantization.tflite import prepare_tflite
 
-    return prepare_tflite(content, original.samples, method=calibration)
+    return prepare_tflite(content, original.samples, method=calibration, trained=original.trained)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .archive import Archive
-from .bundle_members import MANIFEST, SIGNATURE, TAIL_RUNTIME, check_members
+from .bundle_members import MANIFEST, SIGNATURE, check_members, has_tail
 from .errors import BundleFormatError, BundleIntegrityError
 from .latent import LatentCode
 from .manifest import InputSpec, Manifest, Runtime, Variant
@@ -239,7 +239,7 @@ class Bundle:
     def map_code(self, runtime: Runtime) -> "MapCode | None":
         """Return the quantization of a variant's maps, or None where it has no tail, and its backbone gives no maps."""
         cut = self.manifest.tail
-        if cut is None or runtime != TAIL_RUNTIME:
+        if cut is None or not has_tail(self.manifest, runtime):
             return None
         from .tail_content import read_map_code
 
@@ -248,7 +248,7 @@ class Bundle:
     def tail(self, runtime: Runtime) -> "TailContent | None":
         """Return what of a variant can be trained beyond a head, or None."""
         cut = self.manifest.tail
-        if cut is None or runtime != TAIL_RUNTIME:
+        if cut is None or not has_tail(self.manifest, runtime):
             return None
         from .tail_content import read_tail
 

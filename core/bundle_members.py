@@ -11,9 +11,17 @@ SIGNATURE = "signature"
 SIGNATURE_BYTES = 32 + 64
 _ARRAYS = ("latent", "head", "source", "novelty", "conformance")
 FILES = ("backbone", *(f"{name}.safetensors" for name in _ARRAYS))
-# All of them or none.
-TAIL_FILES = ("tail.onnx", "train.onnx", "tail.safetensors", "tail.json", "map.safetensors")
-TAIL_RUNTIME: Runtime = "onnx"
+_TAIL_FILES = ("tail.safetensors", "tail.json", "map.safetensors")
+
+
+def tail_files(runtime: Runtime) -> tuple[str, ...]:
+    """Return the members of a tail in a variant's folder: all of them, or none."""
+    return (f"tail.{runtime}", f"train.{runtime}", *_TAIL_FILES)
+
+
+def has_tail(manifest: Manifest, runtime: Runtime) -> bool:
+    """Tell whether a variant has a tail; where a bundle has one, its ONNX variant does."""
+    return manifest.tail is not None and f"{runtime}/{_TAIL_FILES[0]}" in manifest.members
 
 
 def check_members(manifest: Manifest, sizes: Mapping[str, int], file: str) -> None:
@@ -41,8 +49,8 @@ def check_members(manifest: Manifest, sizes: Mapping[str, int], file: str) -> No
         needed.update((names[0], names[1], names[-1]))
         # Head, source statistics and verdict are about classes.
         allowed.update(names if manifest.classes else needed)
-    if manifest.tail is not None:
-        needed.update(f"{TAIL_RUNTIME}/{name}" for name in TAIL_FILES)
+        if manifest.tail is not None and (variant.runtime == "onnx" or has_tail(manifest, variant.runtime)):
+            needed.update(f"{variant.runtime}/{name}" for name in tail_files(variant.runtime))
     if stored != listed or not needed <= set(stored) <= allowed | needed:
         raise BundleFormatError(
             f"{file}: expected the members {sorted(needed)} as the manifest lists them, found {sorted(stored)}. "

@@ -59,7 +59,10 @@ def new_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterat
 
 
 def refuse_overwrite(path: Path, *, overwrite: bool) -> None:
-    """Raise OutputExistsError if a file is there and may not be replaced."""
+    """Raise OutputExistsError if a file is there and may not be replaced; a folder or a device never may."""
+    if path.exists() and not path.is_file():
+        what = "folder" if path.is_dir() else "device, a pipe or a socket"
+        raise OutputExistsError(f"expected the name of a file to write, found a {what}: {path}. Choose another name.")
     if path.exists() and not overwrite:
         raise OutputExistsError(f"{path} is there already. Choose another name, or say that it may be overwritten.")
 

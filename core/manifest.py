@@ -35,6 +35,7 @@ MAX_ELEMENTS = 2**28
 MAX_MAP = 2**24
 MAX_CLASS_NAME = 200
 MAX_MANIFEST = 2**24
+MAX_WHOLE = 2**31
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 Runtime = Literal["onnx", "tflite"]
@@ -49,13 +50,13 @@ class InputSpec:
 
     Args:
         shape: Shape of one sample, without the batch axis, for example ``(300, 300, 1)``.
-        dtype: ``"uint8"`` or ``"float32"``.
-        range: Least and greatest allowed value.
+        dtype: ``"uint8"``, ``"float32"``, or ``"int32"`` for ids such as those of tokens.
+        range: Least and greatest allowed value; for ``"int32"``, the least and the greatest id.
         axes: What each axis is, for example ``("height", "width", "channel")``.
     """
 
     shape: tuple[int, ...]
-    dtype: Literal["uint8", "float32"]
+    dtype: Literal["uint8", "float32", "int32"]
     range: tuple[float, float]
     axes: tuple[str, ...]
 
@@ -211,6 +212,8 @@ class Manifest:
             raise _wrong("input.shape", f"at most {MAX_ELEMENTS:,} elements", f"{math.prod(self.input.shape):,}")
         if not self.input.range[0] < self.input.range[1]:
             raise _wrong("input.range", "the least value below the greatest", str(self.input.range))
+        if self.input.dtype == "int32" and not all(_is_int32(bound) for bound in self.input.range):
+            raise _wrong("input.range", "two whole numbers of 32 bits for int32", str(self.input.range))
         offset = 0
         for tap in self.taps:
             if tap.offset != offset:
@@ -239,6 +242,10 @@ def _wrong(what: str, expected: str, found: str) -> BundleFormatError:
     return wrong(f"manifest.{what}", expected, found)
 
 
+def _is_int32(bound: float) -> bool:
+    return bound == math.floor(bound) and -MAX_WHOLE <= bound < MAX_WHOLE
+
+
 def _class_name(raw: Any, where: str) -> str:
     found = name(raw, where)
     if len(found) > MAX_CLASS_NAME:
@@ -255,7 +262,7 @@ def _sha256(raw: Any, where: str) -> str:
 _FINITE = 3.4e38
 _INPUT: Mapping[str, Reader] = {
     "shape": several(integer(1, MAX_AXIS), 1, 6),
-    "dtype": choice("uint8", "float32"),
+    "dtype": choice("uint8", "float32", "int32"),
     "range": several(number(-_FINITE, _FINITE), 2, 2),
     "axes": several(name, 1, 6),
 }

@@ -6,7 +6,7 @@ A reader takes a raw value and where it stands, `document.key[place]`, and retur
 import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from .errors import BundleFormatError
 
@@ -67,17 +67,20 @@ def members(
 
 
 def text(raw: Any, where: str) -> str:
-    """Read a text of at most `MAX_TEXT` characters."""
-    if not isinstance(raw, str) or len(raw) > MAX_TEXT or any(0xD800 <= ord(c) < 0xE000 for c in raw):
-        raise wrong(where, f"text of at most {MAX_TEXT:,} characters", repr(raw))
+    """Read a text of at most `MAX_TEXT` characters that can be shown in one line; it may be empty."""
+    # What a terminal takes for orders could write over what stands beside it.
+    if not isinstance(raw, str) or len(raw) > MAX_TEXT or not raw.isprintable():
+        raise wrong(where, f"text of at most {MAX_TEXT:,} characters, all printable", repr(raw))
     return raw
 
 
 def name(raw: Any, where: str) -> str:
-    """Read a text that can be shown in one line."""
-    if not text(raw, where).strip() or not cast(str, raw).isprintable():
+    """Read a text that can be shown in one line, and is more than spaces."""
+    if not isinstance(raw, str) or len(raw) > MAX_TEXT:
+        return text(raw, where)
+    if not raw.strip() or not raw.isprintable():
         raise wrong(where, "a printable name", repr(raw))
-    return cast(str, raw)
+    return raw
 
 
 def integer(low: int, high: int) -> Reader:

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .manifest import Runtime, TailCut
 
 Float32 = NDArray[np.float32]
-FORWARD, STEP, PARAMETERS, SPEC, MAP = "tail.onnx", "train.onnx", "tail.safetensors", "tail.json", "map.safetensors"
+# The two models, whose names end in the name of the runtime.
+FORWARD, STEP = "tail", "train"
+PARAMETERS, SPEC, MAP = "tail.safetensors", "tail.json", "map.safetensors"
 FISHER = "fisher/"
 MAX_MODEL = 2**28
 _ADVICE = "Get the file again, or write it again with 'acclimate convert'."
@@ -28,13 +30,14 @@ class TailContent:
     """What of a variant can be trained beyond a head.
 
     Args:
-        forward: ONNX model from maps and parameters to logits. Untrusted, as a backbone is.
-        step: ONNX model of one training step. Untrusted too.
+        forward: Model from maps and parameters to logits, ONNX or TFLite. Untrusted, as a backbone is.
+        step: Model of one training step. Untrusted too.
         spec: What both take and give.
         parameters: ``float32`` shipped values by name, in the order of the spec. The head's have a row for each
             shipped class.
         fisher: Fisher diagonals of the shipped parameters by name, at least 0; None if none were shipped.
         code: Quantization of the maps.
+        runtime: ``"onnx"`` or ``"tflite"``: what both models are for.
     """
 
     forward: bytes
@@ -43,14 +46,15 @@ class TailContent:
     parameters: Mapping[str, Float32]
     fisher: Mapping[str, Float32] | None
     code: MapCode
+    runtime: "Runtime" = "onnx"
 
 
 def pack_tail(tail: TailContent) -> dict[str, bytes]:
     """Return the members of a tail by their names in the variant's folder."""
     arrays = dict(tail.parameters) | {f"{FISHER}{name}": values for name, values in (tail.fisher or {}).items()}
     return {
-        FORWARD: tail.forward,
-        STEP: tail.step,
+        f"{FORWARD}.{tail.runtime}": tail.forward,
+        f"{STEP}.{tail.runtime}": tail.step,
         PARAMETERS: pack(arrays),
         SPEC: tail.spec.to_json().encode(),
         MAP: pack({"scale": tail.code.scale, "offset": tail.code.offset}),
@@ -60,7 +64,8 @@ def pack_tail(tail: TailContent) -> dict[str, bytes]:
 def read_tail(bundle: "Bundle", runtime: "Runtime", cut: "TailCut") -> TailContent:
     """Read the tail of a variant that has one. See `Bundle.tail`."""
     where = f"{bundle.path.name}: {runtime}"
-    for name in (FORWARD, STEP):
+    forward, step = f"{FORWARD}.{runtime}", f"{STEP}.{runtime}"
+    for name in (forward, step):
         size = bundle.manifest.members[f"{runtime}/{name}"].size
         if size > MAX_MODEL:
             raise BundleFormatError(f"{where}/{name}: expected at most {MAX_MODEL:,} bytes, found {size:,}. {_ADVICE}")
@@ -72,12 +77,13 @@ def read_tail(bundle: "Bundle", runtime: "Runtime", cut: "TailCut") -> TailConte
         )
     parameters, fisher = _arrays(bundle.read(f"{runtime}/{PARAMETERS}"), f"{where}/{PARAMETERS}", spec)
     return TailContent(
-        bundle.read(f"{runtime}/{FORWARD}"),
-        bundle.read(f"{runtime}/{STEP}"),
+        bundle.read(f"{runtime}/{forward}"),
+        bundle.read(f"{runtime}/{step}"),
         spec,
         parameters,
         fisher,
         read_map_code(bundle, runtime, cut),
+        runtime,
     )
 
 

@@ -33,7 +33,7 @@ from step to step: nothing is copied, and nothing is allocated.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 
 from .manifest import MAX_AXIS, MAX_CLASSES, MAX_MAP
@@ -113,6 +113,12 @@ class Spec:
         losses = ("loss",) if self.penalty == "none" else ("loss", "data_loss")
         kinds = ("parameter", *self.state)
         return (*losses, *(f"new_{k}/{p.name}" for p in self.parameters for k in kinds))
+
+    def axes(self, inputs: Iterable[str]) -> dict[str, int]:
+        """Return the number of axes of some of the models' inputs, by name."""
+        shapes = {p.name: p.shape for p in self.parameters}
+        known = {"map": 1 + len(self.map), "target": 2, "sample_weight": 1} | dict.fromkeys(self.scalars, 0)
+        return {name: known[name] if name in known else len(shapes[name.partition("/")[2]]) for name in inputs}
 
     @property
     def forward_inputs(self) -> tuple[str, ...]:

@@ -14,7 +14,12 @@ from ..manifest import InputSpec
 
 Labels = Sequence[str | int | np.integer[Any] | None] | NDArray[Any]
 MAX_NAME = 200
-_TYPES = {"uint8": np.dtype(np.uint8), "float32": np.dtype(np.float32)}
+_TYPES = {"uint8": np.dtype(np.uint8), "float32": np.dtype(np.float32), "int32": np.dtype(np.int32)}
+_HINTS = {
+    "uint8": "Scale to 0..255 and convert with .astype('uint8').",
+    "float32": "Use .astype('float32').",
+    "int32": "Pass ids, such as those of tokens, and use .astype('int32').",
+}
 # A runtime makes as many threads as it is told to, until the system gives none; SQLite counts milliseconds in 32 bits.
 MAX_THREADS, MAX_TIMEOUT = 1_024, 86_400.0
 
@@ -47,18 +52,18 @@ def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
     if not len(array):
         raise InputError(f"expected at least one frame as {_wanted(spec)}, found none.")
     if array.dtype != _TYPES[spec.dtype]:
-        hint = (
-            " Scale to 0..255 and convert with .astype('uint8')."
-            if spec.dtype == "uint8"
-            else " Use .astype('float32')."
-        )
-        raise InputError(f"expected frames as {_wanted(spec)}, found type {array.dtype}.{hint}")
+        raise InputError(f"expected frames as {_wanted(spec)}, found type {array.dtype}. {_HINTS[spec.dtype]}")
     if spec.dtype == "float32" and not np.isfinite(cast(NDArray[np.float32], array)).all():
         bad = int(np.flatnonzero(~np.isfinite(cast(NDArray[np.float32], array)).reshape(len(array), -1).all(axis=1))[0])
         raise InputError(f"expected finite values, found NaN or infinity in frame {bad}. Leave such frames out.")
     low, high = spec.range
     if spec.dtype != "uint8" or (low, high) != (0, 255):
         least, greatest = float(np.min(array)), float(np.max(array))
+        if spec.dtype == "int32" and (least < low or greatest > high):
+            raise InputError(
+                f"expected ids from {low:.0f} to {high:.0f}, found {least:.0f} to {greatest:.0f}. "
+                f"Make them with the tokenizer, or the table, that belongs to the model."
+            )
         if least < low or greatest > high:
             raise InputError(
                 f"expected values from {low:g} to {high:g}, found {least:g} to {greatest:g}. "

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from ...errors import CalibrationError, CutError, InputError
 from ...extras import require
 from ...manifest import MAX_WIDTH, RUNTIMES, Runtime, Tap, Task
-from ..classes import Labels
 from ..conversion_report import ConversionReport
 from ..finish import Finish, Steps, check_arguments
 from ..original import ExportedFiles, Original
@@ -25,6 +24,7 @@ from ..quantization.calibration import Calibration, check_structure
 from ..quantization.wish import FloatConvolutions, Quantize, Wish, check_wish
 from ..samples import calibrated_on, check_calibration, frame_spec, made_samples, sample_spec
 from ..source import HeadChoice
+from ..source_data import Source, SourceData
 from ..tasks import name_outputs
 from ..variant import Progress
 from .archive import check_archive
@@ -76,7 +76,7 @@ def convert_keras(
     classes: Sequence[str] | None = None,
     task: Task = "classification",
     targets: Sequence[str] | None = None,
-    source: tuple[NDArray[Any], Labels] | None = None,
+    source: Source | None = None,
     head: HeadChoice | None = "keep",
     taps: str | Sequence[str] = "all",
     runtimes: Sequence[Runtime] = RUNTIMES,
@@ -146,7 +146,18 @@ def convert_keras(
         OutputExistsError: If `out` is there and `overwrite` is false.
     """
     start = perf_counter()
-    path = check_arguments(out, runtimes, head, source, overwrite, ("ai_edge_quantizer", "ai_edge_litert"), "keras")
+    path = check_arguments(
+        out,
+        runtimes,
+        head,
+        source,
+        overwrite,
+        ("ai_edge_quantizer", "ai_edge_litert"),
+        "keras",
+        task=task,
+        licence=licence,
+        provenance=provenance,
+    )
     for module in ("tensorflow", "tf2onnx", "onnx", "onnxruntime"):
         require(module, extra="keras", needed_by="converting a Keras model")
     wish = Wish(quantize, calibrate, float_convolutions, least_cosine, most_lost, every_layer)
@@ -163,6 +174,7 @@ def convert_keras(
         raise InputError("expected resize=None for float32 samples: only uint8 frames are resized.")
     else:
         preparation = sample_preparation(shape, mean, std)
+    data = None if source is None else SourceData.of(source, spec, task)
     samples = calibrated_on(calibration)
     height, width = resize or (shape[0], shape[1] if len(shape) > 1 else 1)
     with tempfile.TemporaryDirectory() as name:
@@ -199,11 +211,11 @@ def convert_keras(
             task,
             classes,
             targets,
-            None if source is None else source[1],
+            None if data is None else data.given,
             len(parts.bias) if head == "keep" else None,
         ),
         head=head,
-        source=source,
+        source=data,
         runtimes=runtimes,
         wish=wish,
         provenance={"scaling": answer.scaling, **(provenance or {})},

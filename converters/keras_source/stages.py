@@ -78,7 +78,7 @@ def _named(name: str, steps: Sequence[Step]) -> Step:
     exact = [step for step in found if step.name == name] or found
     if len(exact) != 1 or len(exact[0].shape) < 2:
         known = [step.name for step in steps]
-        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]
         many = f", {len(exact)} of that name" if len(exact) > 1 else ""
         raise CutError(f"expected a layer in front of the head as tap, found {name!r}{many}. Close to it: {near}.")
     return exact[0]

@@ -35,6 +35,11 @@ def check_nodes(model: onnx.ModelProto, name: str) -> None:
                 f"{name}: expected standard operators, found {describe(node)} of the domain {node.domain!r}, which a "
                 f"device's runtime need not have. {known or 'Replace it by standard operators and export again.'}"
             )
+        if not onnx.defs.has(node.op_type):
+            raise CutError(
+                f"{name}: expected standard operators, found {describe(node)}, which onnx {onnx.__version__} does not "
+                f"know. Replace it by standard operators and export again."
+            )
         nested = any(entry.HasField("g") or entry.graphs for entry in node.attribute)
         if node.op_type in _CONTROL or nested:
             raise CutError(

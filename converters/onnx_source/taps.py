@@ -192,5 +192,5 @@ def _named(network: Network, name: str, path: list[onnx.NodeProto]) -> OnnxTap:
     known = [label_of(tensor) for node in path for tensor in node.output]
     raise CutError(
         f"expected the name of a tensor or node in front of the head as a tap, found {name!r}. "
-        f"Close to it: {difflib.get_close_matches(name, known, n=3, cutoff=0.4)}."
+        f"Close to it: {difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known[:10]}."
     )

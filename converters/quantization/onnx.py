@@ -21,6 +21,7 @@ from ..graph_names import INPUT, OUTPUT, PREPROCESS
 from ..quiet import quiet
 from .calibration import PERCENTILE, Calibration, Range, find_ranges
 from .onnx_layers import FloatLayers, Layer, find_layers
+from .trained_ranges import SAMPLES, TrainedRange, keep_trained
 
 # Clip and Relu must be among them: left out, every convolution's output would be quantized before it is cut off.
 OPERATORS = (
@@ -86,6 +87,7 @@ def prepare_onnx(
     method: Calibration = "minmax",
     percentile: float = PERCENTILE,
     reduce_range: bool = False,
+    trained: Sequence[TrainedRange] = (),
 ) -> QuantizedOnnx:
     """Quantize a backbone: weights to signed 8 bits per channel, activations to unsigned 8 bits.
 
@@ -97,6 +99,7 @@ def prepare_onnx(
         method: See `find_ranges`; other than ``"minmax"`` uses the first 32 samples.
         percentile: See `find_ranges`.
         reduce_range: Use 7 bits for weights, for x86 processors whose 8-bit products saturate (no VNNI); less precise.
+        trained: Ranges that training has chosen, which go before those of the method.
 
     Returns:
         The model, of which layers can be put back into float.
@@ -116,6 +119,8 @@ def prepare_onnx(
                 whole, outer, calibration if method == "minmax" else calibration[:_HISTOGRAM_SAMPLES]
             )
             ranges = find_ranges(watched.batches, method, percentile)
+            if trained:
+                ranges = keep_trained(ranges, _Activations(whole, outer, calibration[:SAMPLES]).batches(), trained)
             quantized = onnx.ModelProto()
             quantized.CopyFrom(whole)
             quantizer = QDQQuantizer(

@@ -12,6 +12,7 @@ from ...errors import AcclimateError, ConversionError
 from ..quiet import quiet
 from .calibration import PERCENTILE, Calibration, check_method, find_ranges
 from .tflite_graph import Scopes, find_scopes, inline_weights, short_name
+from .trained_ranges import SAMPLES, TrainedRange, keep_trained
 
 _ANY = ".*"
 _BACKBONE = "Backbone_"
@@ -63,6 +64,7 @@ def prepare_tflite(
     *,
     method: Calibration = "minmax",
     percentile: float = PERCENTILE,
+    trained: Sequence[TrainedRange] = (),
 ) -> QuantizedTflite:
     """Find the ranges of a backbone's activations: weights take signed 8 bits per channel, activations signed 8 bits.
 
@@ -74,6 +76,7 @@ def prepare_tflite(
         calibration: ``(n, ...)`` raw input that shows the range of the activations.
         method: See `find_ranges`; other than ``"minmax"`` uses the first 32 samples.
         percentile: See `find_ranges`.
+        trained: Ranges that training has chosen, which go before those of the method.
 
     Returns:
         The model, of which layers can be put back into float.
@@ -94,10 +97,14 @@ def prepare_tflite(
             (signature,) = ranges.get_signature_list().items()
             ranges.calibrate({signature[0]: _Samples(signature[1]["inputs"][0], calibration)}, recipe)
             found = ranges.get_model_qsvs()
-            if method != "minmax":
+            if method != "minmax" or trained:
                 places = {name: place for name, place in scopes.activations.items() if name in found}
                 shown = _Activations(model, places, calibration[:_HISTOGRAM_SAMPLES])
-                for name, (low, high) in find_ranges(shown.batches, method, percentile).items():
+                chosen = {} if method == "minmax" else find_ranges(shown.batches, method, percentile)
+                if trained:
+                    seen = _Activations(model, places, calibration[:SAMPLES]).batches()
+                    chosen = keep_trained(chosen, seen, trained)
+                for name, (low, high) in chosen.items():
                     for key, end in (("min", low), ("max", high)):
                         found[name][key] = np.full_like(found[name][key], end)
         except AcclimateError:

@@ -58,7 +58,7 @@ class ModelSource:
     Args:
         model: The model: a torch module in evaluation mode, or an ONNX file.
         known: What the origin knows.
-        tokens: Whether a sample is a row of token ids. They travel as float32 (`sources_text`).
+        tokens: Whether a sample is a row of token ids, int32 (`acclimate.converters.samples.as_ids`).
     """
 
     model: nn.Module | OnnxFile

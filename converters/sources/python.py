@@ -2,13 +2,17 @@
 
 import importlib
 import importlib.util
+import inspect
 import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from torch import nn
 
-from ...errors import CutError, InputError
+from ...errors import AcclimateError, CutError, InputError
 
 
 def load_function(source: str) -> nn.Module:
@@ -21,7 +25,7 @@ def load_function(source: str) -> nn.Module:
         What the function returned.
 
     Raises:
-        InputError: If there is no such function.
+        InputError: If there is no such function, if it cannot be called without arguments, or if it fails.
         CutError: If it returns no torch module.
     """
     where, _, name = source.rpartition(":")
@@ -30,19 +34,56 @@ def load_function(source: str) -> nn.Module:
             f"expected package.module:function or file.py:function, torchvision:NAME, timm:NAME, hf:NAME or file.onnx, "
             f"found {source!r}."
         )
-    try:
-        module = _module(where)
-    except (ImportError, SyntaxError) as error:
-        raise InputError(
-            f"expected to import {where!r}, found that {error}. Check name, path and installation."
-        ) from error
+    module = _run(lambda: _module(where), f"to import {where!r}")
     build = getattr(module, name, None)
     if not callable(build):
         raise InputError(f"expected a function {name!r} in {where!r}, found none. Check its name.")
-    model = build()
+    if wanted := _arguments(build):
+        raise InputError(
+            f"expected a function that is called without arguments, found that {source!r} wants {wanted}. Write one "
+            f"that passes them on."
+        )
+    model = _run(build, f"{source!r} to make a model")
     if not isinstance(model, nn.Module):
         raise CutError(f"expected {source!r} to return a torch module, found {type(model).__name__}. Return the model.")
     return model
+
+
+def _run(step: Callable[[], Any], what: str) -> Any:
+    """Run code of the user, whose failures are told with their place.
+
+    Raises:
+        InputError: If it fails.
+    """
+    try:
+        return step()
+    except AcclimateError:
+        raise
+    except (ImportError, SyntaxError) as error:
+        raise InputError(f"expected {what}, found that {error}. Check name, path and installation.") from error
+    # A file that is a script as well may leave by sys.exit.
+    except (Exception, SystemExit) as error:
+        raise InputError(
+            f"expected {what}, found {type(error).__name__} at {_place(error)}: {error!s:.300}. Mend it there."
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Return file and line where an error comes from: the last of the user's own code, not of a package's."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    own = [f for f in frames if "site-packages" not in f.filename and not f.filename.startswith(("<", sys.base_prefix))]
+    last = (own or frames)[-1:]
+    return f"{last[0].filename}:{last[0].lineno}" if last else "an unknown place"
+
+
+def _arguments(build: Callable[..., Any]) -> str:
+    """Return which arguments a function cannot do without, with commas between."""
+    try:
+        parameters = inspect.signature(build).parameters.values()
+    except (TypeError, ValueError):
+        return ""
+    open_ended = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return ", ".join(p.name for p in parameters if p.default is p.empty and p.kind not in open_ended)
 
 
 def _module(where: str) -> ModuleType:

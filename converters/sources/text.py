@@ -1,7 +1,7 @@
 """Text classifiers: token ids in, logits out.
 
-A bundle takes frames of bytes or samples of float32. Token ids travel as float32, which holds whole numbers exactly up
-to 16,777,216, more than any vocabulary has; the graph turns them into integers. Padding is masked inside the graph.
+Token ids are int32. They may travel as float32 too, which holds whole numbers exactly up to 16,777,216, more than any
+vocabulary has; the graph turns them into integers. Padding is masked inside the graph.
 """
 
 import inspect

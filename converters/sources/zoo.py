@@ -68,7 +68,7 @@ def load_torchvision(name: str, file: Path | None, seed: int) -> ModelSource:
     if file is not None:
         return ModelSource(load_weights(_seeded(build, seed), file).eval(), known)
     if wanted == _RANDOM:
-        return ModelSource(_seeded(build, seed)(None).eval(), known)
+        return ModelSource(_untrained(_seeded(build, seed)(None)), known)
     model = _download(
         lambda: models.get_model(name, weights=chosen), f"torchvision:{name}@{wanted}", f"{chosen.url} and pass it"
     )
@@ -86,9 +86,9 @@ def load_timm(name: str, file: Path | None, seed: int) -> ModelSource:
     if wanted not in (_RANDOM, _DEFAULT, None):
         raise InputError(f"expected timm:NAME@DEFAULT or timm:NAME@random, found {wanted!r}. timm's NAME has the tag.")
     if not timm.is_model(name):
-        raise InputError(
-            f"expected a model of timm, found {name!r}. Close to it: {timm.list_models(f'*{name[:6]}*')[:5]}."
-        )
+        near = timm.list_models(f"*{name[:6]}*")[:5] or timm.list_models(f"{name[:3]}*")[:5]
+        advice = f"Close to it: {near}." if near else "timm.list_models() has the names."
+        raise InputError(f"expected a model of timm, found {name!r}. {advice}")
 
     def build(classes: int | None) -> nn.Module:
         options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
@@ -98,7 +98,7 @@ def load_timm(name: str, file: Path | None, seed: int) -> ModelSource:
     if file is not None:
         model = load_weights(_seeded(build, seed), file)
     elif wanted == _RANDOM:
-        model = _seeded(build, seed)(None)
+        model = _untrained(_seeded(build, seed)(None))
     else:
         model = _download(
             lambda: timm.create_model(name, pretrained=True), f"timm:{name}@{wanted}", "the model's file and pass it"
@@ -147,6 +147,15 @@ def _seeded(build: Callable[[int | None], nn.Module], seed: int) -> Callable[[in
             return build(classes)
 
     return run
+
+
+def _untrained(model: nn.Module) -> nn.Module:
+    """Let statistics that have seen no data stand: here they were not forgotten, they were asked for."""
+    for module in model.modules():
+        tracked = getattr(module, "num_batches_tracked", None)
+        if tracked is not None:
+            tracked.fill_(1)
+    return model.eval()
 
 
 def _download(fetch: Callable[[], nn.Module], what: str, instead: str) -> nn.Module:

@@ -110,7 +110,8 @@ def find_point(wanted: str, traced: Trace, head: Call, what: str = "a tap") -> T
     name, _, number = path.partition("@")
     calls = [call for call in traced.root.all() if call.name == name and call.name]
     if not calls or side not in ("", "input", "output") or (number and not number.isdigit()):
-        near = difflib.get_close_matches(name, [known for known in traced.calls if known], n=3, cutoff=0.5)
+        known = [module for module in traced.calls if module]
+        near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[:10]
         raise CutError(f"expected the name of a module that runs as {what}, found {wanted!r}. Close to it: {near}.")
     if not number and len(calls) > 1:
         raise CutError(

@@ -161,8 +161,22 @@ def _trace(
             f"expected a tail that PyTorch can differentiate for any batch size, found {type(error).__name__}: {first} "
             f"Cut behind the operation."
         ) from error
+    _out_of_place(traced.graph)
     traced.graph.eliminate_dead_code()
     return Program(traced.graph, tuple(inputs), tuple(fixed), tuple(outputs))
+
+
+def _out_of_place(graph: fx.Graph) -> None:
+    """Let what is copied over a result, as the gradient of a norm does where it is 0, stand for it from there on."""
+    places = {node: place for place, node in enumerate(graph.nodes)}
+    for node in [node for node in graph.nodes if node.target is torch.ops.aten.copy_.default]:
+        old, new = node.args[:2]
+        if old.op != "call_function" or old.meta["val"].shape != new.meta["val"].shape:
+            continue
+        for user in [user for user in old.users if places[user] > places[node]]:
+            user.replace_input_with(old, new)
+        node.replace_all_uses_with(new)
+        graph.erase_node(node)
 
 
 def _fake(mode: FakeTensorMode, tensor: Tensor, free: bool) -> Tensor:

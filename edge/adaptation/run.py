@@ -134,8 +134,15 @@ def check_tail(session: Session, tail: TailWish) -> None:
     if tail not in ("auto", True, False):
         raise InputError(f"expected tail to be 'auto', True or False, found {tail!r:.80}.")
     if tail is True and session.map_code is None:
+        bundle = session.bundle
+        others = [v.runtime for v in bundle.manifest.variants if bundle.map_code(v.runtime) is not None]
+        if others:
+            raise InputError(
+                f"expected a variant with a tail, found one for {others[0]} alone in {bundle.path.name}. Open it with "
+                f"runtime='{others[0]}', or leave tail='auto'."
+            )
         raise InputError(
-            f"expected a bundle with a tail for {session.runtime}, found none in {session.bundle.path.name}. Convert "
+            f"expected a bundle with a tail for {session.runtime}, found none in {bundle.path.name}. Convert "
             f"the model with a cut in front of its last blocks, or leave tail='auto'."
         )
 

@@ -126,7 +126,8 @@ class _Model:
         self._tensors: list[Table | Kept] = [Kept(at) for at in tables(view, graph, Graph.TENSORS)]
         self._operators: list[Table | Kept] = [Kept(at) for at in tables(view, graph, Graph.OPERATORS)]
         inputs, outputs = numbers(view, graph, Graph.INPUTS, "i"), numbers(view, graph, Graph.OUTPUTS, "i")
-        if len(inputs) != 1 or len(outputs) != 1:
+        # A backbone with a tail gives maps behind the latent.
+        if len(inputs) != 1 or len(outputs) not in (1, 2):
             raise ValueError(f"{len(inputs)} inputs and {len(outputs)} outputs")
         latent = list(tables(view, graph, Graph.TENSORS))[outputs[0]]
         shape = numbers(view, latent, Tensor.SHAPE, "i")

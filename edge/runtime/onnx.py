@@ -9,7 +9,7 @@ from ...manifest import InputSpec
 from .onnx_scan import EXTERNAL_KEY, refuse_external_data
 from .runtime import Float32, check_latents, check_maps, embedding_failed, no_maps
 
-_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+_TYPES = {"uint8": "tensor(uint8)", "float32": "tensor(float)", "int32": "tensor(int32)"}
 
 
 def open_model(content: bytes, threads: int, what: str) -> onnxruntime.InferenceSession:

@@ -106,7 +106,7 @@ def load_backbone(
         spec: What one raw sample is.
         width: Number of dimensions of the latent.
         threads: Threads that the runtime may use; None takes every core that this process may use.
-        map_shape: Shape of one map, where the backbone gives maps; ONNX only.
+        map_shape: Shape of one map, where the backbone gives maps.
 
     Returns:
         The loaded backbone.
@@ -121,18 +121,16 @@ def load_backbone(
     module = installed(runtime)
     if module is None:
         raise MissingExtraError(
-            f"running a {runtime} backbone needs {_MODULES[runtime][0]!r}, which is not installed. "
+            f"running a backbone for {runtime} needs {_MODULES[runtime][0]!r}, which is not installed. "
             f"Install it with: pip install 'acclimate[{runtime}]'"
         )
     if runtime == "onnx":
         from .onnx import OnnxEmbedder
 
         return OnnxEmbedder(content, spec, width, threads, map_shape)
-    if map_shape is not None:
-        raise no_maps("LiteRT")
     from .litert import LiteRTEmbedder
 
-    return LiteRTEmbedder(content, spec, width, threads, module)
+    return LiteRTEmbedder(content, spec, width, threads, module, map_shape)
 
 
 def embedding_failed(description: str, frames: NDArray[np.generic], error: Exception) -> BackendError:
@@ -144,7 +142,9 @@ def embedding_failed(description: str, frames: NDArray[np.generic], error: Excep
 
 def no_maps(description: str) -> BackendError:
     """Return the error for a backbone that is asked for maps and gives none."""
-    return BackendError(f"expected a backbone that gives maps, found one for {description} that does not. Use ONNX.")
+    return BackendError(
+        f"expected a backbone that gives maps, found one for {description} that does not. Convert it with a tail."
+    )
 
 
 def check_latents(latents: NDArray[np.generic], n: int, width: int, who: str) -> Float32:

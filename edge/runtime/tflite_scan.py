@@ -8,10 +8,12 @@ runtime sees it. What this does not find is a model that takes for ever, or a fa
 """
 
 import math
+from collections.abc import Collection
 
 from ...errors import BackendError
 from ...manifest import MAX_ELEMENTS
 from .flatbuffer import check_table, entries, follow, numbers, scalar, tables, target
+from .tflite_operators import NEEDED
 from .tflite_schema import (
     DEPTHWISE_CONV_2D,
     FILE_IDENTIFIER,
@@ -30,28 +32,32 @@ _REFUSED = {32, 31, 118, 119, 129, 173, 200, 206}
 # Range of the zero point by type: uint8, int16, int8.
 _ZERO_POINTS = {3: (0, 255), 7: (-(2**15), 2**15 - 1), 9: (-128, 127)}
 _LEAST_NORMAL = 2.0**-126
+# Resource and variant, which hold pointers; float32, int32 and bool.
+_HANDLES, _PLAIN = {13, 14}, {0, 2, 6}
 # An operator's first inputs are what it works on; behind them may stand a bias or a state, which may be left out.
 _NEEDED, _ABSENT = 2, -1
 
 
-def refuse_unsound_model(content: bytes) -> None:
+def refuse_unsound_model(content: bytes, only: Collection[int] | None = None) -> None:
     """Refuse a TFLite file that would end the process, or that reaches outside of itself.
 
     Args:
         content: The file.
+        only: The kinds of operators that it may have, on float32, int32 and bool; None for all that stay inside of the
+            graph.
 
     Raises:
         BackendError: If it is such a file, or no TFLite file at all.
     """
     try:
-        _check_model(memoryview(content))
+        _check_model(memoryview(content), only)
     except ValueError as error:
         raise BackendError(
             f"expected a sound TFLite file, found that {error}. Such a bundle is not opened: convert the model again."
         ) from error
 
 
-def _check_model(view: memoryview) -> None:
+def _check_model(view: memoryview, only: Collection[int] | None) -> None:
     if bytes(view[4:8]) != FILE_IDENTIFIER:
         raise ValueError("it does not begin as one")
     model = follow(view, 0)
@@ -68,18 +74,22 @@ def _check_model(view: memoryview) -> None:
         kinds.append(max(scalar(view, code, Code.OLD, "<b", 0), scalar(view, code, Code.NEW, "<i", 0)))
         if kinds[-1] in _REFUSED:
             raise ValueError(f"its operator {kinds[-1]} calls code outside of the graph")
+        if only is not None and kinds[-1] not in only:
+            raise ValueError(f"its operator {kinds[-1]} is none of those that such files have")
     graphs = list(tables(view, model, Model.GRAPHS))
     if len(graphs) != 1:
         raise ValueError(f"it has {len(graphs)} graphs instead of one")
-    _check_graph(view, graphs[0], kinds, filled)
+    _check_graph(view, graphs[0], kinds, filled, _PLAIN if only is not None else None)
     _check_names(view, model, len(filled))
 
 
-def _check_graph(view: memoryview, graph: int, kinds: list[int], filled: list[bool]) -> None:
+def _check_graph(
+    view: memoryview, graph: int, kinds: list[int], filled: list[bool], types: Collection[int] | None
+) -> None:
     tensors = list(tables(view, graph, Graph.TENSORS))
     known: set[int] = set()
     for i, tensor in enumerate(tensors):
-        _check_tensor(view, tensor)
+        _check_tensor(view, tensor, types)
         buffer = scalar(view, tensor, Tensor.BUFFER, "<I", 0)
         shape = numbers(view, tensor, Tensor.SHAPE, "i")
         if any(axis < 0 for axis in shape) or math.prod(shape) > MAX_ELEMENTS:
@@ -102,8 +112,11 @@ def _check_graph(view: memoryview, graph: int, kinds: list[int], filled: list[bo
         takes = numbers(view, operator, Operator.INPUTS, "i")
         if kinds[kind] == DEPTHWISE_CONV_2D and len(takes) < 3:
             raise ValueError("a depthwise convolution has no place for its bias")
+        needed = NEEDED.get(kinds[kind], 0)
+        if len(takes) < needed:
+            raise ValueError("an operator takes fewer tensors than it needs")
         for place, i in enumerate(takes):
-            if i not in known and (i != _ABSENT or place < _NEEDED):
+            if i not in known and (i != _ABSENT or place < max(needed, _NEEDED)):
                 raise ValueError("an operator takes a tensor that nothing has made")
         for i in numbers(view, operator, Operator.OUTPUTS, "i"):
             if not 0 <= i < len(tensors) or i in known:
@@ -129,10 +142,13 @@ def _check_names(view: memoryview, model: int, buffers: int) -> None:
                 entries(view, entry, Signature.NAME)
 
 
-def _check_tensor(view: memoryview, tensor: int) -> None:
+def _check_tensor(view: memoryview, tensor: int, types: Collection[int] | None) -> None:
+    kind = scalar(view, tensor, Tensor.TYPE, "<b", 0)
+    if kind in _HANDLES or (types is not None and kind not in types):
+        raise ValueError(f"a tensor is of type {kind}")
     if scalar(view, tensor, Tensor.EXTERNAL_BUFFER, "<I", 0):
         raise ValueError("a tensor takes its values from another file")
-    allowed = _ZERO_POINTS.get(scalar(view, tensor, Tensor.TYPE, "<b", 0))
+    allowed = _ZERO_POINTS.get(kind)
     quantization = target(view, tensor, Tensor.QUANTIZATION)
     entries(view, tensor, Tensor.NAME)
     if quantization is None:

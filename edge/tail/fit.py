@@ -15,9 +15,11 @@ from .stepper import Stepper
 
 BATCH = 32
 # Rounds of a whole schedule. A round is a pass over the samples, but at least and at most so many steps.
-ROUNDS, LEAST_STEPS, MOST_STEPS = 20, 8, 256
-# What is left of the learning rate at the end of the schedule.
-_LAST = 0.01
+ROUNDS, LEAST_STEPS, MOST_STEPS = 20, 16, 256
+# What is left of the learning rate at the end of the schedule, and the share of the schedule in which it rises.
+_LAST, _RISING = 0.01, 0.15
+# Share of a target that is spread over all classes.
+SMOOTHING = 0.1
 # Strength of the pull to where the training began: moves of .1 in a hundred weights cost a hundredth of a nat.
 STRENGTH = 0.02
 Parameters = Mapping[str, Float32]
@@ -36,19 +38,26 @@ class Course:
     """How a tail is trained.
 
     Args:
-        rate: Learning rate at the beginning; it falls along half a cosine (Loshchilov and Hutter 2017, "SGDR").
+        rate: Scale of the learning rate. It falls from there along half a cosine (Loshchilov and Hutter 2017, "SGDR"),
+            but rises from 0 at first (Goyal et al. 2017, "Accurate, Large Minibatch SGD"): what a tail begins with
+            bears less than what it comes to.
         rounds: Rounds that the schedule is laid out for.
         strength: Strength of the pull to the parameters of the beginning (L2-SP, or EWC where the bundle has Fisher
             diagonals).
+        smoothing: Share of a target that is spread over all classes (Szegedy et al. 2016, "Rethinking the Inception
+            Architecture"), since a tail could learn a few samples by heart. What it costs in sureness the temperature
+            gives back.
     """
 
     rate: float
     rounds: int
     strength: float = STRENGTH
+    smoothing: float = SMOOTHING
 
     def at(self, done: float) -> float:
         """Return the learning rate when a share of the schedule is done."""
-        return self.rate * (_LAST + (1 - _LAST) * (1 + cos(pi * min(done, 1.0))) / 2)
+        falling = _LAST + (1 - _LAST) * (1 + cos(pi * min(done, 1.0))) / 2
+        return self.rate * falling * min(done / _RISING, 1.0)
 
 
 @record(eq=False)
@@ -110,8 +119,8 @@ def fit_tail(
     order, steps = batches(lesson.y, len(stepper.map), (lesson.seed, 1)), lesson.steps
     for done in range(course.rounds if rounds is None else rounds):
         for i in range(steps):
-            rate = course.at((done + i / steps) / course.rounds)
-            loss = train_on(stepper, lesson, next(order), rate, course.strength)
+            rate = course.at((done + (i + 0.5) / steps) / course.rounds)
+            loss = train_on(stepper, lesson, next(order), rate, course.strength, course.smoothing)
             if not isfinite(loss):
                 raise Diverged
         if not all(np.isfinite(values).all() for values in stepper.parameters.values()):
@@ -121,7 +130,9 @@ def fit_tail(
     return {name: values.copy() for name, values in stepper.parameters.items()}
 
 
-def train_on(stepper: Stepper, lesson: Lesson, rows: Int64, rate: float, strength: float) -> float:
+def train_on(
+    stepper: Stepper, lesson: Lesson, rows: Int64, rate: float, strength: float = 0.0, smoothing: float = 0.0
+) -> float:
     """Take one step on some rows of a lesson.
 
     Returns:
@@ -133,8 +144,8 @@ def train_on(stepper: Stepper, lesson: Lesson, rows: Int64, rate: float, strengt
     if lesson.deadline is not None and perf_counter() >= lesson.deadline:
         raise OutOfTime
     stepper.map[...] = lesson.maps.read(lesson.rows[rows])
-    stepper.target[...] = 0
-    stepper.target[np.arange(len(rows)), lesson.y[rows]] = 1
+    stepper.target[...] = smoothing / stepper.target.shape[1]
+    stepper.target[np.arange(len(rows)), lesson.y[rows]] += 1 - smoothing
     stepper.weight[...] = lesson.weight[rows]
     return stepper.step(rate, strength)
 

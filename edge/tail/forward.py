@@ -6,7 +6,7 @@ import numpy as np
 
 from ...errors import BackendError
 from ...tail_content import TailContent
-from .graphs import Float32, load_graph, not_finite, run_failed
+from .graphs import Float32, load_graph, not_finite
 
 WHAT = "tail"
 # Maps that go through the tail together: more cost memory and gain nothing.
@@ -26,7 +26,8 @@ class Forward:
 
     def __init__(self, content: TailContent, threads: int) -> None:
         self.spec = content.spec
-        self._session = load_graph(content.forward, self.spec.forward_inputs, ("logits",), threads, WHAT)
+        axes = self.spec.axes(self.spec.forward_inputs)
+        self._graph = load_graph(content.forward, content.runtime, axes, ("logits",), threads, WHAT)
 
     def logits(self, maps: Float32, parameters: Mapping[str, Float32]) -> Float32:
         """Run the tail.
@@ -47,10 +48,7 @@ class Forward:
         found = np.empty((n, k), np.float32)
         for start in range(0, n, ROWS):
             part = np.ascontiguousarray(maps[start : start + ROWS])
-            try:
-                (logits,) = self._session.run(["logits"], {"map": part, **given})
-            except Exception as error:
-                raise run_failed(WHAT, error) from error
+            logits = self._graph.run({"map": part, **given}, "logits")
             if logits.shape != (len(part), k):
                 raise BackendError(f"expected logits {(len(part), k)}, found {logits.shape}. Convert the model again.")
             found[start : start + ROWS] = logits

@@ -20,7 +20,8 @@ from .stepper import Stepper
 
 # Folds that are held out in turn: those of the heads, put together to as few.
 FOLDS = 3
-# A fold's training ends when its loss has not fallen for so many rounds.
+# A fold's training ends when its loss has not fallen for so many rounds of the second half of a schedule: as long as
+# the rate is high, the loss is too.
 PATIENCE = 6
 Bools = NDArray[np.bool_]
 # Parameters of the classes that are trained to logits of all of them.
@@ -111,7 +112,7 @@ def hold_out(
         held = np.flatnonzero(fold == number)
         lesson = lesson_without(whole[fold != number])
         for c, course in enumerate(tried):
-            watch = _Watch(curves, c, f, held, y[held], weight[held], logits, lambda i, d=done: progress(d + i))  # type: ignore[misc]  # bound now
+            watch = _Watch(curves, c, f, held, y[held], weight[held], logits, progress, done, course.rounds)
             try:
                 fit_tail(stepper, lesson, course, after=watch.look)
                 watch.fill()
@@ -136,6 +137,8 @@ class _Watch:
     weight: Float64
     logits: Logits
     progress: Callable[[int], None]
+    before: int
+    rounds: int
     best: float = float("inf")
     at: int = 0
     seen: int = 0
@@ -148,11 +151,11 @@ class _Watch:
         self.curves.losses[c, r, self.rows] = losses
         self.curves.temperature[c, r, self.fold] = temperature
         self.seen = done
-        self.progress(done)
+        self.progress(self.before + done)
         loss = float(losses @ self.weight)
         if loss < self.best:
             self.best, self.at = loss, done
-        return done - self.at < PATIENCE
+        return done - max(self.at, self.rounds // 2) < PATIENCE
 
     def fill(self) -> None:
         """What was not trained on is taken to have stayed as it was."""

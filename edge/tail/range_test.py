@@ -42,7 +42,7 @@ def learning_rate(stepper: Stepper, lesson: Lesson) -> float:
     least, rate = float("inf"), low
     for i in range(STEPS):
         rate = low * (high / low) ** (i / (STEPS - 1))
-        loss = train_on(stepper, lesson, next(order), rate, 0.0)
+        loss = train_on(stepper, lesson, next(order), rate)
         if not isfinite(loss):
             if not i:
                 raise Diverged

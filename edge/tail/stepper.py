@@ -1,16 +1,12 @@
-"""A tail's training step, run over and over: what one step writes the next one reads, and nothing is copied."""
+"""A tail's training step, run over and over: what one step writes the next one reads."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ...tail_content import TailContent
 from ...tail_spec import GIVEN
-from .graphs import Float32, load_graph, run_failed
-
-if TYPE_CHECKING:
-    import onnxruntime
+from .graphs import Float32, load_graph
 
 WHAT = "training step"
 # Scalars that no schedule changes.
@@ -34,7 +30,9 @@ class Stepper:
 
     def __init__(self, content: TailContent, k: int, batch: int, threads: int) -> None:
         spec = content.spec
-        self.spec, self._session = spec, load_graph(content.step, spec.step_inputs, spec.step_outputs, threads, WHAT)
+        self.spec = spec
+        axes = spec.axes(spec.step_inputs)
+        graph = load_graph(content.step, content.runtime, axes, spec.step_outputs, threads, WHAT)
         self.map = np.zeros((batch, *spec.map), np.float32)
         self.target = np.zeros((batch, k), np.float32)
         self.weight = np.ones(batch, np.float32)
@@ -51,7 +49,13 @@ class Stepper:
             for kind in GIVEN[spec.penalty]
             for name, shape in shapes.items()
         }
-        self._bindings = [self._bind(self._sets[i], self._sets[1 - i]) for i in range(2)]
+        batch_of = {"map": self.map, "target": self.target, "sample_weight": self.weight}
+        given = {**batch_of, **self._scalars, **self._given}
+        losses = {"loss": self._loss} if spec.penalty == "none" else {"loss": self._loss, "data_loss": self._data_loss}
+        self._runs = [
+            graph.bind({**given, **read}, {**losses, **{f"new_{key}": array for key, array in write.items()}})
+            for read, write in (self._sets, self._sets[::-1])
+        ]
         self._turn = self._steps = 0
 
     def begin(self, start: Mapping[str, Float32], fisher: Mapping[str, Float32] | None = None) -> None:
@@ -86,10 +90,7 @@ class Stepper:
         for name, value in (("learning_rate", rate), ("strength", strength), ("step", self._steps)):
             if name in self._scalars:
                 self._scalars[name][...] = value
-        try:
-            self._session.run_with_iobinding(self._bindings[self._turn])
-        except Exception as error:
-            raise run_failed(WHAT, error) from error
+        self._runs[self._turn]()
         self._turn = 1 - self._turn
         return float(self._loss if self.spec.penalty == "none" else self._data_loss)
 
@@ -98,18 +99,3 @@ class Stepper:
         """The parameters by name, in the buffers that the step after the next one writes: copy what is to be kept."""
         now = self._sets[self._turn]
         return {p.name: now[f"parameter/{p.name}"] for p in self.spec.parameters}
-
-    def _bind(self, read: Mapping[str, Float32], write: Mapping[str, Float32]) -> "onnxruntime.IOBinding":
-        from onnxruntime import OrtValue
-
-        binding = self._session.io_binding()
-        batch = {"map": self.map, "target": self.target, "sample_weight": self.weight}
-        # On a CPU these share the arrays' memory.
-        for name, array in {**batch, **self._scalars, **self._given, **read}.items():
-            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(array))
-        losses = {"loss": self._loss}
-        if self.spec.penalty != "none":
-            losses["data_loss"] = self._data_loss
-        for name, array in {**losses, **{f"new_{key}": values for key, values in write.items()}}.items():
-            binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(array))
-        return binding

@@ -51,7 +51,21 @@ def test_a_model_becomes_a_bundle_that_adapts(acclimate: Acclimate, project: Pat
     assert acclimate("adapt", "m.acc").code in (0, 3)
     again = acclimate("convert", "model.py:build", *arguments)
     assert again.code == 1
-    assert "expected no file at m.acc, found one" in again.errors
+    assert "m.acc is there already. Choose another name, or give --overwrite" in again.errors
+
+
+def test_a_bundle_is_signed_as_it_is_made(acclimate: Acclimate, project: Path) -> None:
+    """With a key that is read before the work, and is not one of the files to be written."""
+    pytest.importorskip("cryptography", reason="acclimate[sign] is not installed")
+    assert acclimate("keygen", "k.pem").code == 0
+    model = ("convert", "model.py:build", "--data", "home.npz", "--runtime", "onnx", "--head", "none")
+    assert acclimate(*model, "--no-quantize", "--out", "m.acc", "--sign", "k.pem").code == 0
+    assert acclimate("inspect", "m.acc", "--trust", "k.pem.pub").code == 0
+    missing = acclimate(*model, "--out", "n.acc", "--sign", "none.pem")
+    assert missing.code == 1
+    assert "none.pem" in missing.errors
+    assert acclimate(*model, "--out", "k.pem", "--sign", "k.pem", "--overwrite").code == 1
+    assert not (project / "n.acc").exists()
 
 
 @pytest.mark.parametrize(

@@ -54,13 +54,13 @@ def project(tmp_path: Path, scenes: ModuleType) -> Path:
 
 
 def test_a_text_classifier_becomes_a_bundle(acclimate: Acclimate, tmp_path: Path) -> None:
-    """Token ids are whole numbers in the data and float32 in the bundle, whose device answers as the model does."""
+    """Token ids are whole numbers in the data and in the bundle, whose device answers as the model does."""
     pytest.importorskip("transformers", reason="transformers is not installed")
     (tmp_path / "config.json").write_text(json.dumps(BERT))
     ids = np.random.default_rng(0).integers(1, 50, (24, 8))
     ids[::3, 5:] = 0
     np.savez(tmp_path / "texts.npz", x=ids)
-    np.savez(tmp_path / "device.npz", x=ids.astype(np.float32))
+    np.savez(tmp_path / "device.npz", x=ids.astype(np.int32))
     made = acclimate(
         *("convert", "hf-config:config.json", "--data", "texts.npz", "--out", "t.acc", "--runtime", "onnx"),
         *("--no-quantize", "--json"),
@@ -68,7 +68,7 @@ def test_a_text_classifier_becomes_a_bundle(acclimate: Acclimate, tmp_path: Path
     assert made.code == 0, made.errors
     assert made.json()["classes"] == ["0", "1", "2"]
     with Bundle(tmp_path / "t.acc") as bundle:
-        assert bundle.manifest.input.dtype == "float32"
+        assert bundle.manifest.input.dtype == "int32"
         assert bundle.manifest.input.shape == (8,)
     found = acclimate("predict", "t.acc", "device.npz", "--json")
     assert found.code == 0, found.errors

@@ -28,6 +28,18 @@ class Words(nn.Module):
 
 def squeeze():
     return nn.Sequential(nn.Conv2d(1, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+def deep(depth, *, width, bias=True):
+    return build()
+
+def broken():
+    torch.zeros(2).reshape(3)
+
+def lacking():
+    import nothing_of_this_name
+
+def leaving():
+    raise SystemExit(0)
 """
 
 
@@ -35,6 +47,7 @@ def squeeze():
 def project(tmp_path: Path) -> Path:
     """A folder with models in Python, frames and token ids."""
     (tmp_path / "model.py").write_text(MODEL)
+    (tmp_path / "failing.py").write_text("import torch\nx = 1 / 0\n")
     random = np.random.default_rng(0)
     np.save(tmp_path / "frames.npy", random.integers(0, 256, (12, 10, 10, 1), np.uint8))
     np.save(tmp_path / "ids.npy", random.integers(0, 50, (12, 9)))
@@ -71,6 +84,18 @@ def test_token_ids_are_taken_as_they_are(acclimate: Acclimate, project: Path) ->
         (("model.py:build", "--shape", "2,10,10"), 1, "to run on a batch (4, 2, 10, 10) float32"),
         (("model.py:squeeze", "--shape", "1,10,10"), 1, "the convolution '0' with a ReLU in between"),
         (("model.py:missing", "--shape", "1,10,10"), 1, "expected a function 'missing'"),
+        (("model.py:deep", "--shape", "1,10,10"), 1, "that 'model.py:deep' wants depth, width. Write one that"),
+        (
+            ("model.py:broken", "--shape", "1,10,10"),
+            1,
+            "found RuntimeError at PLACE/model.py:25: shape '[3]' is invalid",
+        ),
+        (("model.py:lacking", "--shape", "1,10,10"), 1, "No module named 'nothing_of_this_name'"),
+        (("model.py:leaving", "--shape", "1,10,10"), 1, "found SystemExit at PLACE/model.py:31"),
+        (("failing.py:build", "--shape", "1,10,10"), 1, "found ZeroDivisionError at PLACE/failing.py:2: division"),
+        (("model.py:build", "--shape", "3,99999,99999"), 2, "expected at most 67,108,864 values a sample"),
+        (("model.py:build", "--data", "frames.npy", "--resize", "99999x99999"), 2, "at most 16,777,216 pixels"),
+        (("model.py:build", "--shape", "1,10,10", "--compute-share", "0"), 2, "0 is not above 0 and at most 1"),
         (("model.py:build", "--data", "none.npy"), 1, "found nothing at none.npy"),
     ],
 )
@@ -80,5 +105,6 @@ def test_what_cannot_be_cut_is_refused_in_one_line(
     """A refusal names what was expected, and shows no traceback."""
     found = acclimate("cuts", *arguments)
     assert found.code == code
+    message = message.replace("PLACE", str(project))
     assert message in " ".join(found.errors.replace("│", " ").split())
     assert "Traceback" not in found.errors

@@ -2,7 +2,6 @@
 
 import shutil
 import sqlite3
-import sys
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from acclimate import Bundle
 from acclimate.edge import Learner
 
-from .conftest import Acclimate, Outcome
+from .conftest import Acclimate
 
 pytest.importorskip("onnxruntime", reason="the commands need a runtime")
 # Ids from here on have no label.
@@ -51,21 +50,9 @@ def stored(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def acclimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Acclimate:
+def acclimate(here: Acclimate) -> Acclimate:
     """Run the command in this process, which saves a second each; `test_device.py` starts real ones."""
-    from acclimate.cli import main
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["acclimate", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Outcome(int(left.value.code or 0), said.out, said.err)
-
-    return run
+    return here
 
 
 def open_stored(folder: Path) -> Learner:
@@ -106,7 +93,9 @@ def test_forget(acclimate: Acclimate, stored: Path) -> None:
     gone = acclimate("forget", "tiny.acc", "--tag", "porch", "--json").json()
     assert gone == {"samples": 6, "versions": 1, "erased": True}
     assert b"porch" not in (stored / "tiny.db").read_bytes()
-    assert acclimate("forget", "tiny.acc", "--tag", "porch").output == "no stored sample has the tag porch\n"
+    again = acclimate("forget", "tiny.acc", "--tag", "porch")
+    assert (again.code, again.output) == (1, "")
+    assert "expected a tag that stored samples have, found none with 'porch'" in again.errors
     assert acclimate("forget", "tiny.acc", "--label", "moss").output.startswith("forgot 1")
     with open_stored(stored) as learner:
         assert len(learner._session.store.find(label_id=3)) == 0
@@ -271,7 +260,7 @@ def test_observe_names_ids_and_keeps_a_bound(acclimate: Acclimate, stored: Path,
     assert acclimate("observe", "tiny.acc", "more.npy").output.startswith("observed 4 frames as 69 to 72; ")
     refused = acclimate("observe", "tiny.acc", "more.npy", "--store", "small.db", "--max-bytes", "1000")
     assert (refused.code, refused.output) == (1, "")
-    assert "expected max_bytes as a whole number from 1048576" in refused.errors
+    assert "expected --max-bytes as a whole number from 1048576" in refused.errors
     np.save(stored / "others.npy", scenes.frames(4, 8, 1.0)[0])
     for given, kept in (("3000000", 3_000_000), ("0", None)):
         frames = "more.npy" if kept else "others.npy"

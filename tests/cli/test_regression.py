@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +12,7 @@ import pytest
 from acclimate.edge import Regressor
 
 from ..edge.regression_world import regression_bundle, truth
-from .conftest import Acclimate, Outcome
+from .conftest import Acclimate
 
 pytest.importorskip("onnxruntime", reason="the commands need a runtime")
 
@@ -42,21 +41,9 @@ def folder(made: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def acclimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Acclimate:
-    """Run the command in this process, which saves a second each; `test_device.py` starts real ones."""
-    from acclimate.cli import main
-
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["acclimate", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as left:
-            main()
-        said = capsys.readouterr()
-        return Outcome(int(left.value.code or 0), said.out, said.err)
-
-    return run
+def acclimate(here: Acclimate) -> Acclimate:
+    """Run the command in this process; `test_device.py` starts real ones."""
+    return here
 
 
 def open_stored(folder: Path) -> Regressor:

@@ -7,7 +7,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from acclimate import Bundle
 from acclimate.edge import Learner
+from acclimate.edge.adaptation.run import check_tail
+from acclimate.errors import InputError
 
 from .conftest import Acclimate
 
@@ -45,3 +48,30 @@ def test_a_bundle_without_a_tail_says_so(
     assert told.code == 1
     assert "tail" in told.errors
     assert len(told.errors.splitlines()) <= 3
+
+
+def test_inspect_and_estimate_tell_of_the_tail(place: Path, acclimate: Acclimate) -> None:
+    """Where it begins, how many values train, and what training costs; in words and in JSON."""
+    with Bundle(place / "tail.acc") as bundle:
+        tail, cut = bundle.tail("onnx"), bundle.manifest.tail
+    assert tail is not None
+    assert cut is not None
+    trained = sum(values.size for values in tail.parameters.values())
+    found = acclimate("inspect", place / "tail.acc", "--json").json()["tail"]
+    assert found == {"cut": cut.cut, "shape": list(cut.shape), "axis": cut.axis, "parameters": trained}
+    shape = "x".join(map(str, cut.shape))
+    told = acclimate("inspect", place / "tail.acc").output
+    assert f"behind {cut.cut}, from a map {shape}: {trained:,} parameters are trained" in told
+    cost = acclimate("estimate", place / "tail.acc", "--json").json()
+    assert cost["tail_seconds"] > 0
+    assert cost["tail_memory"] > 0
+    assert "training the tail, where it is trained, takes about" in acclimate("estimate", place / "tail.acc").output
+
+
+def test_a_tail_of_the_other_variant_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variant may lack the tail that another one has; then there is nothing to convert again."""
+    with Learner.open(place / "tail.acc", None, threads=1) as learner:
+        # As it is with a variant for TFLite beside this one.
+        monkeypatch.setattr(learner._session, "map_code", None)
+        with pytest.raises(InputError, match=r"found one for onnx alone in tail\.acc\. Open it with runtime='onnx'"):
+            check_tail(learner._session, True)

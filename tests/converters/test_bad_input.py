@@ -60,6 +60,18 @@ class Varying(nn.Module):
         return logits
 
 
+class Unknown(nn.Module):
+    """Holds an operation that neither exporter knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(torch.linalg.eigvalsh(torch.einsum("ni,nj->nij", x, x)))
+        return logits
+
+
 class Shared(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -87,11 +99,23 @@ def diverged() -> nn.Module:
         (diverged(), SAMPLES, ConversionError, "NaN or infinity in '0.weight'"),
         (Branching(), SAMPLES, ConversionError, "control flow|alone and in a batch"),
         (Varying(), SAMPLES, ConversionError, "control flow|alone and in a batch|holds the batch size"),
+        (Unknown(), SAMPLES, ConversionError, r"^[^\x1b]*linalg_eigh[^\x1b]*Look for operations[^\x1b]*$"),
         (plain(), SAMPLES[:, :4], CutError, "to run on a batch"),
         (plain(), SAMPLES[:5], CalibrationError, "at least 8"),
         (plain(), np.repeat(SAMPLES[:1], 12, 0), CalibrationError, "differ"),
     ],
-    ids=["no head", "two inputs", "shared", "nan", "control flow", "dynamic shape", "shape", "too few", "one sample"],
+    ids=[
+        "no head",
+        "two inputs",
+        "shared",
+        "nan",
+        "control flow",
+        "dynamic shape",
+        "unknown operation",
+        "shape",
+        "too few",
+        "one sample",
+    ],
 )
 def test_a_refusal_names_the_reason_and_leaves_no_file(
     tmp_path: Path, model: nn.Module, samples: NDArray[Any], error: type[AcclimateError], message: str

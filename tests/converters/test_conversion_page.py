@@ -1,6 +1,7 @@
 """The report as a page: everything is on it, nothing is fetched, nothing is overwritten."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,12 @@ import pytest
 pytest.importorskip("torch", reason="acclimate[convert] is not installed")
 
 from acclimate.converters import ConversionReport, VariantReport
+from acclimate.converters.conversion_page import render_page
 from acclimate.converters.conversion_report import Measured
 from acclimate.converters.parity import Closeness, Parity
 from acclimate.converters.quantization.fresh_head import HeadAccuracy
 from acclimate.converters.quantization.sensitivity import LayerCost
+from acclimate.converters.tail_report import TailReport
 from acclimate.errors import OutputExistsError
 from acclimate.manifest import Tap
 
@@ -47,6 +50,40 @@ def test_the_page_has_every_figure_and_needs_nothing(report: ConversionReport, t
     assert "<i>" not in page
     assert "http" not in page.replace("http-equiv", "")
     assert page.count("<rect") == 2
+
+
+def test_a_tail_is_told(report: ConversionReport) -> None:
+    """Cut, shape, what trains, how close the maps are; its notes are warnings too."""
+    assert "Trainable tail" not in render_page(report)
+    parity = Parity(Closeness(0.987, 0.91, 0.1), {})
+    tail = TailReport("blocks.<2>", (8, 7, 7), 12_345, parity, ("batch norm stays as it is.",))
+    page = render_page(replace(report, tail=tail))
+    for text in ("Trainable tail", "blocks.&lt;2&gt;", "8 x 7 x 7", "12,345", "0.9870", "0.9100"):
+        assert text in page, text
+    assert "tail: batch norm stays as it is." in page.partition("Warnings")[2]
+    assert page.count("batch norm stays") == 2
+
+
+def test_a_small_cost_has_digits(report: ConversionReport) -> None:
+    """A full column is not labelled with zero, and no cost at all not with one."""
+    (variant,) = report.variants
+    for lost, label in ((0.000043, "4.3e-05"), (0.0, "0.0000"), (-0.00002, "0.0000")):
+        page = render_page(replace(report, variants=(replace(variant, layers=(LayerCost("stem", lost),)),)))
+        assert f'style="fill:var(--muted)">{label}</text>' in page
+        assert f"at most {label}" in page
+
+
+def test_a_page_of_a_regression_has_no_empty_columns(report: ConversionReport) -> None:
+    """No fresh head is told of where none was judged, and the score is called what it is."""
+    (variant,) = report.variants
+    measured = tuple(replace(one, head=None, own=None) for one in variant.measured)
+    page = render_page(replace(report, task="regression", variants=(replace(variant, measured=measured),)))
+    compared = page.partition("What was compared")[2].partition("Parity, tap by tap")[0]
+    assert "fresh head" not in compared
+    assert "own head" not in compared
+    assert "<td></td>" not in compared
+    assert "R\N{SUPERSCRIPT TWO} of the shipped head on all of the source data: 0.930" in compared
+    assert "Accuracy of the shipped head on all of the source data: 0.930" in render_page(report)
 
 
 def test_a_page_that_is_there_stays(report: ConversionReport, tmp_path: Path) -> None:

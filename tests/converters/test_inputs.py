@@ -60,6 +60,9 @@ def test_options_that_do_not_fit_are_refused() -> None:
     x = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
     with pytest.raises(InputError, match="resize=None for float32 samples"):
         describe_input(x, NET, resize=(4, 4))
+    for levels in ({"mean": 127.5}, {"mean": (0.5, 0.5, 0.5), "std": (50, 50, 50)}):
+        with pytest.raises(InputError, match=r"for pixel values in 0 to 1, found .* Divide both by 255"):
+            describe_input(noise(8, 9, 9, 3), NET, **levels)
     with pytest.raises(InputError, match="1 names of axes"):
         describe_input(x, NET, axes=("a", "b"))
     with pytest.raises(InputError, match="source: expected frames as"):
@@ -70,7 +73,7 @@ def test_synthetic_samples_are_fixed_differ_and_span_the_range() -> None:
     """They stand in for anybody's data in the conformance test."""
     raw = describe_input(noise(8, 21, 30, 3), NET)
     frames = synthetic_samples(raw)
-    assert frames.shape == (4, 21, 30, 3)
+    assert frames.shape == (2, 21, 30, 3)
     assert frames.dtype == np.uint8
     np.testing.assert_array_equal(frames, synthetic_samples(raw))
     assert not np.array_equal(frames, synthetic_samples(raw, seed=1))
@@ -90,6 +93,8 @@ def test_class_names() -> None:
     assert name_classes(None, [10, 9, 9], None) == ("9", "10")
     assert name_classes(None, ["b", "10", "a", "9"], None) == ("9", "10", "a", "b")
     assert name_classes(None, None, None) == ()
+    with pytest.raises(InputError, match=r"at least two outputs to keep, .* found 1.*task='regression'"):
+        name_classes(None, None, 1)
     with pytest.raises(InputError, match=r"expected 3 class names, one per output .* found 2"):
         name_classes(["a", "b"], None, 3)
     with pytest.raises(InputError, match="found one twice"):
@@ -101,6 +106,8 @@ def test_class_names() -> None:
 def test_labels_become_places() -> None:
     """By name; whole numbers that are no names are places already."""
     np.testing.assert_array_equal(class_ids(["b", "a", "b"], ("a", "b"), 3), [1, 0, 1])
+    with pytest.raises(LabelError, match=r"which of the model's 2 outputs stands for which class.*classes=\[\.\.\.\]"):
+        class_ids(["b", "a", "b"], name_classes(None, ["b", "a", "b"], 2), 3)
     np.testing.assert_array_equal(class_ids([9, 3], ("3", "9"), 2), [1, 0])
     np.testing.assert_array_equal(class_ids(np.array([1, 0]), ("a", "b"), 2), [1, 0])
     with pytest.raises(LabelError, match=r"found \['c'\]"):

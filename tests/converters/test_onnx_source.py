@@ -377,6 +377,11 @@ W = {"w": normal(5, 3)}
             "found Magic 'spell' of the domain 'my.ops'",
         ),
         (
+            built([helper.make_node("Magic", ["x"], ["h"], name="spell"), *gemm()], W, ("n", 5)),
+            CutError,
+            "found Magic 'spell', which onnx .* does not know",
+        ),
+        (
             built([branch(), *gemm()], {**W, "c": np.array(True)}, ("n", 5)),
             CutError,
             "without control flow, found If 'choose'",
@@ -406,10 +411,11 @@ W = {"w": normal(5, 3)}
             "found \"ConstantOfShape 'bomb'\"|found .*bomb",
         ),
         (built(gemm(), W, ("n", 5), opset=99), ConversionError, "expected an opset from 13 to 21, found 99"),
+        (built(gemm(), W, ("n", 5), opset=5), ConversionError, "opset from 13 to 21, found 5, and onnx cannot"),
         (built(gemm(), W, (5,)), CutError, r"expected an input \(n, ...\)"),
     ],
-    ids=["empty", "no onnx", "truncated", "custom operator", "control flow", "random", "two outputs", "nan", "huge",
-         "bomb", "opset", "no batch"],
+    ids=["empty", "no onnx", "truncated", "custom operator", "unknown operator", "control flow", "random",
+         "two outputs", "nan", "huge", "bomb", "opset too new", "opset too old", "no batch"],
 )  # fmt: skip
 def test_bad_files_are_refused_before_anything_runs(content: bytes, error: type[Exception], message: str) -> None:
     """Each refusal names the node or the tensor."""

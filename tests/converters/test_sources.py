@@ -285,3 +285,12 @@ def test_what_is_no_classifier_of_hugging_face_is_refused(tmp_path: Path) -> Non
             load_source(f"hf-config:{tmp_path / name}")
     with pytest.raises(InputError, match="Without a connection, fetch the model's folder elsewhere"):
         load_source(f"hf:{tmp_path / 'nothing'}")
+
+
+def test_untrained_weights_are_taken_where_they_were_asked_for() -> None:
+    """A model with batch norm as it was made passes, since nobody forgot to load anything."""
+    from acclimate.converters.splitting.soundness import check_state
+
+    model = load_source("torchvision:mobilenet_v3_small@random").model
+    assert isinstance(model, nn.Module)
+    check_state(model)

@@ -14,9 +14,11 @@ from torch import nn
 
 from acclimate.bundle import Bundle
 from acclimate.converters import ConversionReport, convert
+from acclimate.converters.training.tflite_ops import EMITTERS
 from acclimate.edge import Learner
 from acclimate.edge.runtime.onnx import open_model
 from acclimate.edge.runtime.runtime import load_backbone
+from acclimate.edge.tail.forward import Forward
 from acclimate.errors import CutError, InputError
 from acclimate.manifest import TailCut
 from acclimate.tail_content import TailContent
@@ -157,3 +159,39 @@ def test_a_cut_that_is_none(digit_net: nn.Module, digits: Any, tmp_path: Path, c
     with pytest.raises(CutError, match="expected"):
         make(tmp_path / "a.acc", digit_net, digits, cut=cut)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_both_runtimes_have_the_tail(digit_net: nn.Module, digits: Any, tmp_path: Path) -> None:
+    """The maps of the TFLite backbone, through its tail in LiteRT: the model's logits; both tails start alike."""
+    pytest.importorskip("litert_torch", reason="acclimate[convert-tflite] is not installed")
+    report = make(tmp_path / "a.acc", digit_net, digits, quantize=False, runtimes=("onnx", "tflite"))
+    assert report.tail is not None
+    assert any("maps of the tflite variant agree" in note for note in report.tail.notes)
+    with Bundle(tmp_path / "a.acc") as bundle:
+        bundle.verify()
+        found, beside = bundle.tail("tflite"), bundle.tail("onnx")
+        backbone, manifest = bundle.backbone("tflite"), bundle.manifest
+    assert found is not None
+    assert beside is not None
+    assert found.spec == beside.spec
+    for name, values in beside.parameters.items():
+        np.testing.assert_array_equal(found.parameters[name], values)
+    frames = digits.frames[HELD_OUT][:40]
+    maps = load_backbone(backbone, "tflite", manifest.input, manifest.width, 1, (24, 4, 4)).embed_with_maps(frames)[1]
+    with torch.no_grad():
+        expected = digit_net(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 127.5 - 1).numpy()
+    np.testing.assert_allclose(Forward(found, 1).logits(maps, found.parameters), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_variant_without_a_form_of_the_tail_says_why(
+    digit_net: nn.Module, digits: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bundle is written all the same: its TFLite variant has heads alone, and the report gives the reason."""
+    pytest.importorskip("litert_torch", reason="acclimate[convert-tflite] is not installed")
+    monkeypatch.delitem(EMITTERS, "LogSoftmax")
+    report = make(tmp_path / "a.acc", digit_net, digits, quantize=False, runtimes=("onnx", "tflite"))
+    assert report.tail is not None
+    assert any("tflite variant has no tail" in note and "'LogSoftmax'" in note for note in report.tail.notes)
+    with Bundle(tmp_path / "a.acc") as bundle:
+        assert bundle.tail("onnx") is not None
+        assert bundle.tail("tflite") is None

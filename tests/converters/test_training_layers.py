@@ -211,6 +211,7 @@ BLOCKS = {
     "LayerNorm of channels": lambda: head(nn.Conv2d(C, C, 3, padding=1), LayerNorm2d()),
     "relative positions": lambda: head(nn.Conv2d(C, C, 1), Relative()),
     "GroupNorm": lambda: head(nn.Conv2d(C, C, 1), nn.GroupNorm(2, C)),
+    "response norm": function(lambda x: x + x * x.norm(dim=(2, 3), keepdim=True)),
     "shuffle": lambda: head(nn.Conv2d(C, C, 1), Shuffle()),
     "attention": Attend,
     "arithmetic": function(lambda x: (x.abs() + 1).sqrt() * x.exp().clamp(max=2) / (x**2 + 1) - torch.sin(x), kernel=3),

@@ -246,3 +246,16 @@ def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.Mo
         assert sorted(os.listdir(tmp_path)) == [".a.onnx.abcdefgh.part", "a.onnx"]
     write_file(tmp_path / "a.onnx", b"content", overwrite=True)
     assert os.listdir(tmp_path) == ["a.onnx"]
+
+
+def test_nothing_but_a_file_is_ever_replaced(tmp_path: Path) -> None:
+    """Neither a folder nor a device nor a pipe, whatever may be overwritten; what is there stays."""
+    folder, pipe = tmp_path / "folder", tmp_path / "pipe"
+    folder.mkdir()
+    os.mkfifo(pipe)
+    for target in (folder, pipe):
+        with pytest.raises(OutputExistsError, match="expected the name of a file"):
+            write_file(target, b"new", overwrite=True)
+    assert folder.is_dir()
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [folder, pipe]

@@ -49,14 +49,18 @@ def test_members_are_those_of_the_code(page: dict[str, str]) -> None:
     """Names and which of them must be there."""
     (rows,) = tables(page["Members"]).values()
     for runtime in manifest.RUNTIMES:
-        variant = [key.replace("RUNTIME", runtime) for key in keys(rows) if key.startswith("RUNTIME/")]
+        own = [row[0].strip("`") for row in rows if row[1] != "tail"]
+        variant = [key.replace("RUNTIME", runtime) for key in own if key.startswith("RUNTIME/")]
         first, *others = bundle_members.FILES
         assert variant == [f"{runtime}/{first}.{runtime}", *(f"{runtime}/{other}" for other in others)]
     assert {key for key in keys(rows) if "/" not in key} == {bundle_members.MANIFEST, bundle_members.SIGNATURE}
     tail = [key for key, row in zip(keys(rows), rows, strict=True) if row[1] == "tail"]
-    assert tail == [f"{bundle_members.TAIL_RUNTIME}/{name}" for name in bundle_members.TAIL_FILES]
-    content = (tail_content.FORWARD, tail_content.STEP, tail_content.PARAMETERS, tail_content.SPEC, tail_content.MAP)
-    assert content == bundle_members.TAIL_FILES
+    models = [f"{name}.RUNTIME" for name in (tail_content.FORWARD, tail_content.STEP)]
+    others = [tail_content.PARAMETERS, tail_content.SPEC, tail_content.MAP]
+    assert tail == [f"RUNTIME/{name}" for name in (*models, *others)]
+    for runtime in manifest.RUNTIMES:
+        names = [key.removeprefix("RUNTIME/").replace("RUNTIME", runtime) for key in tail]
+        assert names == list(bundle_members.tail_files(runtime))
 
 
 def test_needed_members_are_those_of_the_code(

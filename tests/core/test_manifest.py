@@ -27,12 +27,12 @@ from acclimate.manifest import (
 )
 from acclimate.strict_json import MAX_TEXT
 
-DTYPES: tuple[Literal["uint8", "float32"], ...] = ("uint8", "float32")
+DTYPES: tuple[Literal["uint8", "float32", "int32"], ...] = ("uint8", "float32", "int32")
 HELPFUL = re.compile(r"expected .+found .+\. (Write the bundle again|Update Acclimate)", re.DOTALL)
 SHA = "0123456789abcdef" * 4
 quick = settings(deadline=None, derandomize=True, max_examples=200)
 names = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=20)
-texts = st.text(st.characters(codec="utf-8"), max_size=20)
+texts = st.text(st.characters(codec="utf-8").filter(str.isprintable), max_size=20)
 finite = st.floats(-3e38, 3e38)
 shas = st.text("0123456789abcdef", min_size=64, max_size=64)
 
@@ -41,8 +41,9 @@ shas = st.text("0123456789abcdef", min_size=64, max_size=64)
 def manifests(draw: st.DrawFn) -> Manifest:
     """Draw any manifest that the format allows."""
     shape = tuple(draw(st.lists(st.integers(1, 64), min_size=1, max_size=4)))
-    low, high = sorted(draw(st.lists(finite, min_size=2, max_size=2, unique=True)))
     dtype = draw(st.sampled_from(DTYPES))
+    bounds = st.integers(-(2**31), 2**31 - 1).map(float) if dtype == "int32" else finite
+    low, high = sorted(draw(st.lists(bounds, min_size=2, max_size=2, unique=True)))
     axes = tuple(draw(st.lists(names, min_size=len(shape), max_size=len(shape))))
     widths = draw(st.lists(st.integers(1, 500), min_size=1, max_size=5))
     taps = tuple(Tap(draw(names), sum(widths[:i]), width) for i, width in enumerate(widths))
@@ -116,6 +117,11 @@ def put(path: str, value: object) -> Callable[[dict[str, Any]], object]:
     return edit
 
 
+def tokens(low: float, high: float) -> Callable[[dict[str, Any]], object]:
+    """Return an edit that lets samples be ids of a range."""
+    return lambda content: content["input"].update(dtype="int32", range=[low, high])
+
+
 WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda m: m.pop("taps"), r"manifest: expected the keys \['classes', .*found"),
     (lambda m: m.update(extra=1), r"manifest: expected the keys .*'extra'"),
@@ -133,7 +139,7 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (put("classes", [" "]), r"manifest.classes\[0\]: expected a printable name"),
     (put("classes", ["a\nb"]), r"manifest.classes\[0\]: expected a printable name"),
     (put("classes", ["\u202e"]), r"manifest.classes\[0\]: expected a printable name"),
-    (put("classes", ["\ud800"]), r"manifest.classes\[0\]: expected text"),
+    (put("classes", ["\ud800"]), r"manifest.classes\[0\]: expected a printable name"),
     (put("classes", ["a" * (MAX_CLASS_NAME + 1)]), r"manifest.classes\[0\]: expected a name of at most 200 char"),
     (put("classes", [f"{i}" for i in range(MAX_CLASSES + 1)]), "found 10001 entries"),
     (put("input.shape", []), "manifest.input.shape: expected a list of 1 to 6 entries, found 0 entries"),
@@ -151,6 +157,11 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     ),
     (put("input.dtype", "object"), "manifest.input.dtype: expected one of"),
     (put("input.dtype", ["uint8"]), "manifest.input.dtype: expected one of"),
+    (put("input.dtype", "int64"), "manifest.input.dtype: expected one of"),
+    (tokens(0, 30_521.5), "input.range: expected two whole numbers of 32 bits for int32, found"),
+    (tokens(0, 2**31), "input.range: expected two whole numbers of 32 bits for int32, found"),
+    (tokens(-(2**31) - 1, 0), "input.range: expected two whole numbers of 32 bits for int32, found"),
+    (tokens(7, 7), "input.range: expected the least value below the greatest"),
     (put("input.range", [0]), "manifest.input.range: expected a list of 2 to 2 entries"),
     (put("input.range", [255, 0]), "input.range: expected the least value below the greatest"),
     (put("input.range", [0, 1e39]), r"manifest.input.range\[1\]: expected a number from -3.4e\+38"),
@@ -184,7 +195,9 @@ WRONG: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (put("provenance", {"model": 1}), r"manifest.provenance\['model'\]: expected text"),
     (put("provenance", {"model": "\udfff"}), r"manifest.provenance\['model'\]: expected text"),
     (put("provenance", {f"{i}": "" for i in range(101)}), "expected an object of at most 100 entries"),
-    (put("licence", None), "manifest.licence: expected text of at most 4,096 characters, found None"),
+    (put("licence", None), "manifest.licence: expected text of at most 4,096 characters, all printable, found None"),
+    (put("licence", "MIT\x1b[6A"), "manifest.licence: expected text of at most 4,096 characters, all printable"),
+    (put("licence", "MIT\nsignature by nobody"), "manifest.licence: expected text of at most 4,096 characters, all"),
 ]
 
 

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from acclimate import tail_content
 from acclimate.bundle import Bundle, Conformance, variant_hash
-from acclimate.bundle_members import TAIL_FILES
+from acclimate.bundle_members import tail_files
 from acclimate.bundle_writer import VariantContent, write_bundle
 from acclimate.errors import AcclimateError, BundleFormatError
 from acclimate.latent import LatentCode
-from acclimate.manifest import InputSpec, Manifest, TailCut, Tap, Variant
+from acclimate.manifest import RUNTIMES, InputSpec, Manifest, Runtime, TailCut, Tap, Variant
 from acclimate.map_code import MapCode
 from acclimate.tail_content import TailContent
 from acclimate.tail_spec import Parameter, Spec
@@ -44,8 +44,10 @@ def tail(k: int, *, fisher: bool = False) -> TailContent:
     return TailContent(b"forward", b"step", spec, values, dict(values) if fisher else None, MAPS)
 
 
-def write(path: Path, content: TailContent | None, k: int = 3, cut: TailCut | None = CUT) -> Manifest:
-    """Write a bundle with an ONNX variant with a tail, and a TFLite variant without."""
+def write(
+    path: Path, content: TailContent | None, k: int = 3, cut: TailCut | None = CUT, beside: TailContent | None = None
+) -> Manifest:
+    """Write a bundle with an ONNX variant with a tail, and a TFLite variant without, or with one beside it."""
     code = LatentCode(np.ones(D, np.float32), np.zeros(D, np.float32))
     conformance = Conformance(np.zeros((2, 4), np.float32), np.zeros((2, D), np.float32))
     onnx = VariantContent("onnx", False, b"backbone", code, conformance, 0.1, tail=content)
@@ -55,7 +57,7 @@ def write(path: Path, content: TailContent | None, k: int = 3, cut: TailCut | No
         input=InputSpec((4,), "float32", (-1, 1), ("time",)),
         cut="pool",
         taps=[Tap("pool", 0, D)],
-        variants=[onnx, replace(onnx, runtime="tflite", tail=None)],
+        variants=[onnx, replace(onnx, runtime="tflite", tail=beside)],
         tail=cut,
     )
 
@@ -85,6 +87,39 @@ def test_it_comes_back(tmp_path: Path, k: int, fisher: bool) -> None:
         assert (found.code.shape, found.code.axis) == (CUT.shape, CUT.axis)
         assert bundle.tail("tflite") is None
         assert bundle.map_code("tflite") is None
+
+
+@pytest.mark.parametrize("fisher", [False, True])
+def test_both_variants_may_have_one(tmp_path: Path, fisher: bool) -> None:
+    """Each with models of its own, named after its runtime, and its own hash over the code of its maps."""
+    content = tail(3, fisher=fisher)
+    other = replace(content, forward=b"ahead", step=b"on", runtime="tflite", code=replace(MAPS, scale=2 * MAPS.scale))
+    manifest = write(tmp_path / "a.acc", content, beside=other)
+    assert len({variant.hash for variant in manifest.variants}) == 2
+    with Bundle(tmp_path / "a.acc") as bundle:
+        bundle.verify()
+        found, first = bundle.tail("tflite"), bundle.tail("onnx")
+        assert found is not None
+        assert first is not None
+        assert (found.runtime, found.forward, found.step) == ("tflite", b"ahead", b"on")
+        assert (first.runtime, first.forward, first.step) == ("onnx", b"forward", b"step")
+        assert found.spec == first.spec
+        assert (found.fisher is None) == (not fisher)
+        code = bundle.map_code("tflite")
+        assert code is not None
+        np.testing.assert_array_equal(code.scale, 2 * MAPS.scale)
+
+
+@pytest.mark.parametrize("member", tail_files("tflite"))
+def test_a_part_of_a_tail_is_refused(tail_bundle: Path, forgery: ModuleType, tmp_path: Path, member: str) -> None:
+    """A variant has all members of a tail or none, and models of its own runtime alone."""
+    with pytest.raises(BundleFormatError, match="expected the members"):
+        Bundle(forgery.forge(tail_bundle, tmp_path / "a.acc", {f"tflite/{member}": None}))
+    if member.endswith(".tflite"):
+        wrong = f"tflite/{member.replace('tflite', 'onnx')}"
+        content = forgery.members_of(tail_bundle)[f"tflite/{member}"]
+        with pytest.raises(BundleFormatError, match="expected the members"):
+            Bundle(forgery.forge(tail_bundle, tmp_path / "b.acc", {f"tflite/{member}": None, wrong: content}))
 
 
 def test_bundles_without_a_tail_are_as_before(tiny_bundle: Path) -> None:
@@ -203,20 +238,20 @@ def test_arrays_of_another_kind_are_refused(
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(member=st.sampled_from(TAIL_FILES[2:]), data=st.data())
+@given(runtime=st.sampled_from(RUNTIMES), member=st.sampled_from(tail_files("onnx")[2:]), data=st.data())
 def test_any_byte_of_any_member(
-    tail_bundle: Path, forgery: ModuleType, tmp_path: Path, member: str, data: st.DataObject
+    tail_bundle: Path, forgery: ModuleType, tmp_path: Path, runtime: Runtime, member: str, data: st.DataObject
 ) -> None:
     """Altered by somebody who makes the hashes fit: refused in words, or still a tail of the manifest's shapes."""
-    content = bytearray(forgery.members_of(tail_bundle)[f"onnx/{member}"])
+    content = bytearray(forgery.members_of(tail_bundle)[f"{runtime}/{member}"])
     for _ in range(data.draw(st.integers(1, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(content)) | st.just(len(content)))
-    path = forgery.forge(tail_bundle, tmp_path / "a.acc", {f"onnx/{member}": bytes(content[:cut])})
+    path = forgery.forge(tail_bundle, tmp_path / "a.acc", {f"{runtime}/{member}": bytes(content[:cut])})
     try:
         with Bundle(path) as bundle:
-            found = bundle.tail("onnx")
-            bundle.backbone("onnx")
+            found = bundle.tail(runtime)
+            bundle.backbone(runtime)
     except AcclimateError as error:
         if "expected" not in str(error):
             raise
@@ -227,13 +262,14 @@ def test_any_byte_of_any_member(
 
 
 def test_the_checked_in_bundle_is_small_and_complete(tail_bundle: Path, scenes: ModuleType) -> None:
-    """Three of the four classes, a map at the second stage, and parameters that may train; below 80 kB."""
-    assert tail_bundle.stat().st_size < 80_000
+    """Three of the four classes, for both runtimes a map at the second stage and what may train; below 160 kB."""
+    assert tail_bundle.stat().st_size < 160_000
     with Bundle(tail_bundle) as bundle:
         bundle.verify()
-        found = bundle.tail("onnx")
-        assert found is not None
         assert bundle.manifest.classes == scenes.CLASSES[:3]
         assert bundle.manifest.tail == TailCut("stage2", (16, 4, 4), 1)
-        assert found.spec.head == ("head.weight", "head.bias")
-        assert json.load(io.BytesIO(bundle.read("onnx/tail.json")))["classes"] == 3
+        for runtime in RUNTIMES:
+            found = bundle.tail(runtime)
+            assert found is not None
+            assert found.spec.head == ("head.weight", "head.bias")
+            assert json.load(io.BytesIO(bundle.read(f"{runtime}/tail.json")))["classes"] == 3

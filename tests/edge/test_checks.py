@@ -27,6 +27,7 @@ from acclimate.manifest import InputSpec
 
 IMAGE = InputSpec((4, 3, 1), "uint8", (0, 255), ("height", "width", "channel"))
 SENSOR = InputSpec((5,), "float32", (-1, 1), ("time",))
+TEXT = InputSpec((4,), "int32", (0, 1_234_567), ("token",))
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(4), st.just(3), st.just(1))))
@@ -47,11 +48,11 @@ def test_good_signals_pass_unchanged(frames: np.ndarray) -> None:
 
 @given(
     hnp.arrays(
-        st.sampled_from([np.dtype(name) for name in ("u1", "f4", "f8", "i8", "?", "c8", "U2", "O")]),
+        st.sampled_from([np.dtype(name) for name in ("u1", "f4", "f8", "i4", "i8", "?", "c8", "U2", "O")]),
         hnp.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3)
-        | st.sampled_from([(4, 3, 1), (2, 4, 3, 1), (0, 4, 3, 1), (5,), (2, 5), (0, 5)]),
+        | st.sampled_from([(4, 3, 1), (2, 4, 3, 1), (0, 4, 3, 1), (5,), (2, 5), (0, 5), (4,), (2, 4)]),
     ),
-    st.sampled_from([IMAGE, SENSOR]),
+    st.sampled_from([IMAGE, SENSOR, TEXT]),
 )
 def test_any_array_fits_or_is_refused(array: np.ndarray, spec: InputSpec) -> None:
     """Whatever the array, what passes fits the declaration in every respect, and the rest gets our error."""
@@ -70,6 +71,8 @@ def test_any_array_fits_or_is_refused(array: np.ndarray, spec: InputSpec) -> Non
 
 
 FRAME, SIGNAL = np.zeros((2, 4, 3, 1), np.uint8), np.zeros((2, 5), np.float32)
+
+IDS = np.array([[0, 1, 2, 1_234_567], [3, 0, 0, 0]], np.int32)
 
 
 def signal(value: float) -> np.ndarray:
@@ -93,6 +96,10 @@ def signal(value: float) -> np.ndarray:
         (signal(-np.inf), SENSOR, r"found NaN or infinity in frame 1"),
         (signal(1.5), SENSOR, r"expected values from -1 to 1, found 0 to 1\.5\. Pass what the sensor gives"),
         (signal(-2), SENSOR, r"expected values from -1 to 1, found -2 to 0"),
+        (IDS.astype(np.int64), TEXT, r"as \(n, 4\) int32 \(token\), found type int64\. Pass ids, .*astype\('int32'\)"),
+        (IDS.astype(np.float32), TEXT, r"found type float32\. Pass ids"),
+        (IDS - 1, TEXT, r"expected ids from 0 to 1234567, found -1 to 1234566\. Make them with the tokenizer"),
+        (IDS + 1, TEXT, r"expected ids from 0 to 1234567, found 1 to 1234568\. Make them with the tokenizer"),
         (FRAME + 200, replace(IMAGE, range=(0, 100)), r"expected values from 0 to 100, found 200 to 200"),
     ],
 )
@@ -100,6 +107,13 @@ def test_what_does_not_fit_is_refused_in_words(frames: Any, spec: InputSpec, mes
     """Each way in which frames can be wrong says what was expected, what was found and what to do."""
     with pytest.raises(InputError, match=message):
         check_frames(frames, spec)
+
+
+def test_ids_pass_unchanged() -> None:
+    """Ids within the range, its ends included, come back equal, in their type."""
+    checked = check_frames(IDS, TEXT)
+    assert checked.dtype == np.int32
+    assert np.array_equal(checked, IDS)
 
 
 ANYTHING = st.recursive(

@@ -246,14 +246,14 @@ def test_backbones_that_do_not_fit(backbone: bytes, code: LatentCode, monkeypatc
 
 @pytest.mark.parametrize("alter", ["outputs", "inputs", "types"])
 def test_backbones_of_another_kind(backbone: bytes, code: LatentCode, alter: str) -> None:
-    """Two outputs, no input, integers out."""
+    """Three outputs, two inputs, integers out."""
     pytest.importorskip("ai_edge_litert", reason="ai-edge-litert, which writes the files of this test, is missing")
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(backbone))
     graph = model.subgraphs[0]
     if alter == "outputs":
-        graph.outputs = np.array([graph.outputs[0]] * 2, np.int32)
+        graph.outputs = np.array([graph.outputs[0]] * 3, np.int32)
     elif alter == "inputs":
         graph.inputs = np.array([graph.inputs[0]] * 2, np.int32)
     else:

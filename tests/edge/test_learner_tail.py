@@ -15,10 +15,12 @@ import pytest
 from acclimate.edge import Learner
 from acclimate.edge.adaptation import adapt
 from acclimate.edge.adaptation.run import situation
+from acclimate.edge.runtime.runtime import installed
 from acclimate.edge.tail import attempt, run, task
 from acclimate.edge.tail.fit import OutOfTime
 from acclimate.edge.tail.held_out import hold_out
 from acclimate.errors import BackendError, BudgetError, InputError
+from acclimate.manifest import Runtime
 
 from .learners import in_use
 from .tail_world import CLASSES, pairs
@@ -31,19 +33,28 @@ FRESH, TRUTH = pairs(400, 77)
 FAR = np.random.default_rng(5).integers(0, 2, (60, 8, 8, 1), dtype=np.uint8) * np.uint8(255)
 
 
-def opened(bundle: Path, store: Path | None = None) -> Learner:
+@pytest.fixture(scope="module", params=["onnx", "tflite"])
+def runtime(request: pytest.FixtureRequest) -> Runtime:
+    """Return each runtime that a tail may train in."""
+    chosen: Runtime = request.param
+    if installed(chosen) is None:
+        pytest.skip(f"acclimate[{chosen}] is not installed")
+    return chosen
+
+
+def opened(bundle: Path, store: Path | None = None, runtime: Runtime = "onnx") -> Learner:
     """Open the bundle with a tail, with the classes of the planted world alone."""
-    learner = Learner.open(bundle, store, threads=1)
+    learner = Learner.open(bundle, store, threads=1, runtime=runtime)
     for name in set(learner.classes) - set(CLASSES):
         learner.classes.remove(name)
     return learner
 
 
 @pytest.fixture(scope="module")
-def stored(tail_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stored(tail_bundle: Path, runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a store in which version 1 is the best head and version 2 a tail."""
     path = tmp_path_factory.mktemp("tail") / "trained.db"
-    with opened(tail_bundle, path) as learner:
+    with opened(tail_bundle, path, runtime) as learner:
         learner.observe(X, Y, tags=[f"t{i % 12}" for i in range(N)])
         learner.adapt(tail=False)
         report = learner.adapt(tail=True)
@@ -93,11 +104,11 @@ def test_the_report_says_what_the_tail_gained(tail_bundle: Path) -> None:
     assert told[-1][0] == told[-1][1]
 
 
-def test_equal_samples_give_equal_tails(tail_bundle: Path) -> None:
+def test_equal_samples_give_equal_tails(tail_bundle: Path, runtime: Runtime) -> None:
     """Two devices with the same samples have the same weights, to the bit."""
     heads = []
     for _ in range(2):
-        with opened(tail_bundle) as learner:
+        with opened(tail_bundle, runtime=runtime) as learner:
             learner.observe(X[:60], Y[:60])
             learner.adapt(tail=True)
             heads.append(learner._session.store.version(learner.versions()[-1].number).head)
@@ -124,10 +135,12 @@ def test_a_tail_is_refused_where_there_is_none(tiny_bundle: Path) -> None:
             learner.adapt(tail="yes")  # type: ignore[arg-type]  # the point of the test
 
 
-def test_a_tail_is_trained_where_heads_are_not_enough(tail_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tail_is_trained_where_heads_are_not_enough(
+    tail_bundle: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By default the tail is tried where the report says that no head is enough; one that does not run is left out."""
     monkeypatch.setattr(adapt, "is_enough", lambda *_: False)
-    with opened(tail_bundle) as learner:
+    with opened(tail_bundle, runtime=runtime) as learner:
         learner.observe(X, Y)
         assert learner._session.tail is not None
         learner._session.tail = replace(learner._session.tail, forward=b"nothing")
@@ -237,7 +250,7 @@ def test_cancelling_changes_nothing(learner: Learner) -> None:
 def test_the_budget_is_kept(learner: Learner, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without time the tail is left out and the report says so; without memory a tail that was asked for is refused."""
 
-    def late(*_: object) -> None:
+    def late(*_: object, **__: object) -> None:
         raise OutOfTime
 
     with monkeypatch.context() as patched:
@@ -355,6 +368,9 @@ def test_the_exported_model_says_what_the_learner_says(learner: Learner, tmp_pat
     """Whatever became of the classes, plain ONNX Runtime gives the same probabilities and names."""
     import onnxruntime
 
+    if learner._session.runtime != "onnx":
+        pytest.skip("only in ONNX is a tail exported")
+
     def check(name: str) -> None:
         learner.export(tmp_path / name)
         session = onnxruntime.InferenceSession((tmp_path / name).read_bytes(), providers=["CPUExecutionProvider"])
@@ -374,6 +390,28 @@ def test_the_exported_model_says_what_the_learner_says(learner: Learner, tmp_pat
         learner.export(tmp_path / "one.tflite")
     learner.rollback()
     check("head.onnx")
+
+
+def test_in_litert_a_tail_is_not_exported_but_a_head_is(learner: Learner, tmp_path: Path) -> None:
+    """The message says what can be done; a head of the same store is, though its backbone gives maps too."""
+    if learner._session.runtime != "tflite":
+        pytest.skip("in ONNX a tail is exported")
+    from ai_edge_litert.interpreter import Interpreter
+
+    path = tmp_path / "one.tflite"
+    with pytest.raises(InputError, match="runtime='onnx'"):
+        learner.export(path)
+    assert not path.exists()
+    learner.rollback()
+    learner.export(path)
+    interpreter = Interpreter(model_path=str(path))
+    (given,), (probabilities,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(given["index"], FRESH.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(given["index"], FRESH)
+    interpreter.invoke()
+    found = interpreter.get_tensor(probabilities["index"])
+    assert np.abs(found - learner.predict(FRESH).probabilities).max() < 1e-3
 
 
 def test_a_device_with_a_head_loads_nothing_of_the_tail(tail_bundle: Path) -> None:

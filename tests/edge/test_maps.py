@@ -14,15 +14,19 @@ from acclimate.edge.runtime import runtime as runtimes
 from acclimate.edge.runtime.onnx import open_model
 from acclimate.edge.runtime.runtime import check_maps, load_backbone
 from acclimate.errors import AcclimateError, BackendError
+from acclimate.manifest import RUNTIMES, Runtime
 
 
-def test_what_is_stored_is_what_the_backbone_gave(tail_bundle: Path, scenes: ModuleType) -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_what_is_stored_is_what_the_backbone_gave(tail_bundle: Path, scenes: ModuleType, runtime: Runtime) -> None:
     """Codes of latent and map of every frame, in one call of the backbone."""
+    if runtimes.installed(runtime) is None:
+        pytest.skip(f"acclimate[{runtime}] is not installed")
     frames, labels = scenes.frames(50, seed=7)
-    with Bundle(tail_bundle) as bundle, Learner.open(tail_bundle, threads=1) as learner:
-        code, map_code, manifest = bundle.code("onnx"), bundle.map_code("onnx"), bundle.manifest
+    with Bundle(tail_bundle) as bundle, Learner.open(tail_bundle, threads=1, runtime=runtime) as learner:
+        code, map_code, manifest = bundle.code(runtime), bundle.map_code(runtime), bundle.manifest
         assert map_code is not None
-        embedder = load_backbone(bundle.backbone("onnx"), "onnx", manifest.input, manifest.width, 1, map_code.shape)
+        embedder = load_backbone(bundle.backbone(runtime), runtime, manifest.input, manifest.width, 1, map_code.shape)
         latents, maps = embedder.embed_with_maps(frames)
         np.testing.assert_array_equal(embedder.embed(frames), latents)
         ids = learner.observe(frames, labels)
@@ -64,11 +68,16 @@ def test_a_learner_adapts_heads_as_before(tail_bundle: Path, scenes: ModuleType,
         assert learner.score(frames, labels) > 0.6
 
 
+@pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("shape", [None, (16, 4), (16, 4, 5), (4, 4, 16)])
-def test_a_backbone_of_other_maps_is_refused(tail_bundle: Path, shape: tuple[int, ...] | None) -> None:
+def test_a_backbone_of_other_maps_is_refused(
+    tail_bundle: Path, runtime: Runtime, shape: tuple[int, ...] | None
+) -> None:
     """Also one that gives maps where the manifest has none."""
+    if runtimes.installed(runtime) is None:
+        pytest.skip(f"acclimate[{runtime}] is not installed")
     with Bundle(tail_bundle) as bundle, pytest.raises(BackendError, match="expected a backbone from"):
-        load_backbone(bundle.backbone("onnx"), "onnx", bundle.manifest.input, bundle.manifest.width, 1, shape)
+        load_backbone(bundle.backbone(runtime), runtime, bundle.manifest.input, bundle.manifest.width, 1, shape)
 
 
 def test_without_a_tail_there_are_no_maps(tiny_bundle: Path, scenes: ModuleType) -> None:
@@ -89,7 +98,7 @@ def test_the_other_runtime_gives_no_maps(tiny_bundle: Path, scenes: ModuleType) 
         pytest.skip("acclimate[tflite] is not installed")
     with Bundle(tiny_bundle) as bundle:
         content, manifest = bundle.backbone("tflite"), bundle.manifest
-    with pytest.raises(BackendError, match="gives maps"):
+    with pytest.raises(BackendError, match="expected a backbone from"):
         load_backbone(content, "tflite", manifest.input, manifest.width, 1, (16, 4, 4))
     embedder = load_backbone(content, "tflite", manifest.input, manifest.width, 1)
     with pytest.raises(BackendError, match="gives maps"):

@@ -95,7 +95,7 @@ def test_a_runtime_that_is_not_installed_does_not_load(bundle: Bundle, have: Cal
     have()
     for runtime in BOTH:
         with pytest.raises(
-            MissingExtraError, match=rf"running a {runtime} backbone needs .* 'acclimate\[{runtime}\]'$"
+            MissingExtraError, match=rf"running a backbone for {runtime} needs .* 'acclimate\[{runtime}\]'$"
         ):
             load_backbone(b"", runtime, bundle.manifest.input, 1)
 

@@ -19,9 +19,9 @@ SPEC = InputSpec((2, 3), "uint8", (0, 255), ("time", "channel"))
 FRAMES = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
 
 
-def load(content: bytes) -> Embedder:
+def load(content: bytes, spec: InputSpec = SPEC) -> Embedder:
     """Load a backbone of 2 x 3 frames and width 6."""
-    return load_backbone(content, "onnx", SPEC, 6, 1)
+    return load_backbone(content, "onnx", spec, 6, 1)
 
 
 def identity(write: ModuleType, *nodes: bytes, outputs: Any = None, inputs: Any = None, constants: Any = ()) -> bytes:
@@ -36,6 +36,19 @@ def test_a_backbone_by_hand_runs(onnx_by_hand: ModuleType) -> None:
     """The files of these tests are sound until something is done to them."""
     found = load(onnx_by_hand.backbone(divide=2.0)).embed(FRAMES)
     np.testing.assert_array_equal(found, FRAMES.reshape(2, 6).astype(np.float32) / 2)
+
+
+def test_ids_go_in_as_they_are(onnx_by_hand: ModuleType) -> None:
+    """A backbone of int32 serves a bundle of int32, and no other; nor does one of bytes serve ids."""
+    o, spec = onnx_by_hand, InputSpec((2, 3), "int32", (0, 2**31 - 1), ("time", "channel"))
+    flat, ends = o.node("Flatten", ["f"], ["latent"]), [o.value("input", ["n", 2, 3], 6)]
+    content = identity(o, flat, inputs=ends)
+    ids = np.arange(12, dtype=np.int32).reshape(2, 2, 3) * 1_000_000
+    np.testing.assert_array_equal(load(content, spec).embed(ids), ids.reshape(2, 6).astype(np.float32))
+    with pytest.raises(BackendError, match=r"expected a backbone from \(n, 2, 3\) uint8"):
+        load(content)
+    with pytest.raises(BackendError, match=r"expected a backbone from \(n, 2, 3\) int32"):
+        load(o.backbone(), spec)
 
 
 def test_a_fixed_batch_is_refused(onnx_by_hand: ModuleType) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from acclimate.edge.store.store import Store
 from acclimate.edge.tail.courses import LEAST_ROUNDS, SHARES, courses
-from acclimate.edge.tail.fit import BATCH, ROUNDS, Course, Diverged, Lesson, OutOfTime, balanced, fit_tail
+from acclimate.edge.tail.fit import BATCH, ROUNDS, Course, Diverged, Lesson, OutOfTime, balanced, fit_tail, train_on
 from acclimate.edge.tail.forward import Forward
-from acclimate.edge.tail.held_out import HeldOut, hold_out, merged_folds, run_rows
+from acclimate.edge.tail.held_out import PATIENCE, HeldOut, hold_out, merged_folds, run_rows
 from acclimate.edge.tail.maps import StoredMaps
 from acclimate.edge.tail.order import batches
 from acclimate.edge.tail.range_test import learning_rate
@@ -126,12 +126,48 @@ def test_batches_take_each_sample_once_and_mix_the_classes() -> None:
         assert abs(np.bincount(y[one], minlength=3) - [10, 5, 1]).max() <= 2
 
 
-def test_rates_fall_along_half_a_cosine() -> None:
-    """A course begins at its rate, is at half of it in the middle, and ends at a hundredth."""
+def test_rates_rise_and_fall_along_half_a_cosine() -> None:
+    """A course rises from 0, is at half of its rate in the middle, and ends at a hundredth."""
     course = Course(0.2, 10)
-    assert course.at(0) == 0.2
+    assert course.at(0) == 0
+    rising = [course.at(done) for done in (0.01, 0.05, 0.1, 0.15)]
+    assert rising == sorted(rising)
+    assert rising[1] == pytest.approx(0.2 / 3, rel=0.01)
+    assert 0.18 < max(course.at(done / 100) for done in range(101)) <= 0.2
     assert course.at(0.5) == pytest.approx(0.101)
     assert course.at(1) == course.at(7) == pytest.approx(0.002)
+
+
+def test_targets_are_smoothed() -> None:
+    """A share of each target is spread evenly over the classes; without one it is the class alone."""
+    stepper, one = Stepper(by_hand(), K, 4, 1), lesson()[0]
+    stepper.begin(zeros())
+    rows = np.arange(4)
+    train_on(stepper, one, rows, 0.0, smoothing=0.3)
+    assert np.allclose(stepper.target, np.where(np.eye(K)[one.y[rows]] == 1, 0.8, 0.1))
+    train_on(stepper, one, rows, 0.0)
+    assert np.array_equal(stepper.target, np.eye(K)[one.y[rows]])
+
+
+def test_smoothing_keeps_a_tail_from_sureness() -> None:
+    """A few samples learnt for long leave logits small with smoothing, and let them grow without."""
+    found = []
+    for smoothing in (0.1, 0.0):
+        one = lesson(30, noise=0.2)[0]
+        rows = fit_tail(Stepper(by_hand(), K, BATCH, 1), one, Course(0.2, 20, 0.0, smoothing))
+        maps = one.maps.read(np.arange(30))
+        found.append(np.ptp(Forward(by_hand(), 1).logits(maps, rows), axis=1).mean())
+    assert found[0] < 0.8 * found[1]
+
+
+def test_a_course_goes_beyond_what_a_start_bears() -> None:
+    """The rate of the first course is higher than what the range test gives, and rises to it slowly."""
+    first, second = courses(0.1, 1e-3, 10, 3, None)
+    assert first.rate > 0.1 == second.rate
+    assert first.smoothing == second.smoothing > 0
+    # Logits of classes that nothing trains stay as large as they are.
+    assert all(course.smoothing == 0 for course in courses(0.1, 1e-3, 10, 3, None, everything=False))
+    assert first.at(1 / (ROUNDS * 16)) < 0.1
 
 
 def test_the_range_test_finds_a_rate_that_goes_well() -> None:
@@ -177,11 +213,11 @@ def held(
 
 
 def test_held_out_samples_end_the_training() -> None:
-    """Where maps are noise, folds are not trained to the end, and nothing is sure; else the classes are told."""
+    """Where maps are noise, folds end in the second half of a schedule, and nothing is sure; else classes are told."""
     told: list[int] = []
     noise, y = held(60, 4.0, Course(0.05, ROUNDS), told)
     # Each fold's rounds count as done when it ends, wherever that is.
-    assert len(told) < 3 * ROUNDS
+    assert 3 * (ROUNDS // 2 + PATIENCE) <= len(told) < 3 * ROUNDS
     assert told[-1] == 3 * ROUNDS
     clear, y = held(90, 0.5, Course(0.05, 8))
     assert (clear.predicted == y).mean() > 0.85
