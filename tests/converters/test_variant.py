@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -67,34 +67,6 @@ def test_layers_that_lose_the_most_stay_in_float(exported: Original, monkeypatch
     assert 1 <= len(kept) <= 2
     assert found.parity.whole.cosine > plain.parity.whole.cosine
     assert min(layer.lost for layer in kept) >= max(layer.lost for layer in found.layers if not layer.kept)
-
-
-def test_layers_in_float_may_not_cost_what_8_bits_save(exported: Original, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closer latents are taken for a quarter of the time saved, not for more, unless the caller's bound needs them."""
-    monkeypatch.setattr(search, "GOOD_COSINE", 1.1)
-
-    def slow_from(rung: int) -> None:
-        # Of float, of 8 bits alone, then of one layer in float, of two.
-        def latencies(embedders: Sequence[str], sample: object) -> dict[str, float]:
-            return {name: 1.0 if i == 0 else 0.3 if i < rung else 0.6 for i, name in enumerate(embedders)}
-
-        monkeypatch.setattr(search, "latencies", latencies)
-
-    slow_from(99)
-    closest = make_variant("onnx", exported, Wish(quantize=True))
-    assert len(closest.kept) == 2
-    assert closest.reason == "8 bits were asked for."
-    slow_from(3)
-    one = make_variant("onnx", exported, Wish(quantize=True))
-    assert len(one.kept) == 1
-    assert one.parity.whole.cosine < closest.parity.whole.cosine
-    assert "2 layers in float would bring" in one.reason
-    assert "600.00 ms for one sample instead of 300.00" in one.reason
-    slow_from(2)
-    none = make_variant("onnx", exported, Wish(quantize=True))
-    assert none.kept == ()
-    asked = (one.parity.whole.cosine + closest.parity.whole.cosine) / 2
-    assert make_variant("onnx", exported, Wish(quantize=True, least_cosine=asked)).kept == closest.kept
 
 
 def test_8_bits_are_kept_where_they_are_fast_and_close(exported: Original, monkeypatch: pytest.MonkeyPatch) -> None:

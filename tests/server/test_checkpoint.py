@@ -48,8 +48,8 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     """Neither a file nor a folder at the path is touched."""
     (tmp_path / "file").write_text("kept")
     (tmp_path / "folder").mkdir()
-    for name in ("file", "folder"):
-        with pytest.raises(OutputExistsError, match="is there already"):
+    for name, message in (("file", "is there already"), ("folder", "found a folder")):
+        with pytest.raises(OutputExistsError, match=message):
             save_checkpoint(tmp_path / name, make_net(), architecture="tiny")
     assert (tmp_path / "file").read_text() == "kept"
     assert list((tmp_path / "folder").iterdir()) == []
