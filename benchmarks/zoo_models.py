@@ -116,6 +116,7 @@ def _settle(model: nn.Module, samples: NDArray[Any], options: Mapping[str, Any])
 
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
+        norm.reset_running_stats()
         norm.momentum = None
     if norms:
         with torch.no_grad(), quiet():

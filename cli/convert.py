@@ -5,17 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from ..errors import InputError
-from .console import many, output, print_json, progress, size, tell
+from .console import print_json, progress, tell
 from .convert_data import read_data
 from .convert_paths import check_paths
+from .convert_report import taken_over, tell_report
 from .frames import read_values
 from .signing import read_key
 
 if TYPE_CHECKING:
-    from ..converters.conversion_report import ConversionReport
     from ..converters.sources.load import ModelSource
 
 # What --resize may ask for; no model takes more than 4096 x 4096.
@@ -51,6 +50,9 @@ def convert(
     ] = None,
     head: Annotated[str, typer.Option("--head", help="keep the model's, fit one on the data, or none.")] = "keep",
     taps: Annotated[str, typer.Option("--taps", help="all, last, or module names with commas between.")] = "all",
+    pooling: Annotated[
+        str, typer.Option("--pooling", help="Of each tapped map: its mean, or mean-max for its maximum as well.")
+    ] = "mean",
     latent_bytes: Annotated[
         int | None,
         typer.Option("--latent-bytes", min=1, help="Most bytes of a stored latent: taps worth least are left out."),
@@ -108,6 +110,7 @@ def convert(
     ):
         if value not in known:
             raise typer.BadParameter(f"expected one of {', '.join(known)}", param_hint=option)
+    _check_pooling(pooling, taps)
     if weights and quantize is not None:
         raise typer.BadParameter("expected one of --weights-only, --quantize and --no-quantize")
     # A model may take minutes to fetch.
@@ -134,6 +137,7 @@ def convert(
         "targets": _names(targets),
         "head": None if head == "none" else head,
         "taps": taps if taps in ("all", "last") else taps.split(","),
+        "pooling": pooling,
         "quantize": "weights" if weights else "auto" if quantize is None else quantize,
         "calibrate": calibrate,
         "every_layer": report_path is not None,
@@ -146,18 +150,14 @@ def convert(
     told: list[str] = []
     with progress("converting") as bar:
         if keras:
-            torch_alone = {
-                "--latent-bytes": latent_bytes,
-                "--last": last,
-                "--cut": cut,
-                "--optimiser": optimiser,
-                "--penalty": penalty,
-            }
-            deeper = [name for name, value in torch_alone.items() if value not in (None, "sgd", "l2sp")]
-            if deeper:
-                raise InputError(f"expected {deeper[0]} only for torch models, found it with {source!r}. Leave it out.")
+            if latent_bytes is not None:
+                raise InputError(
+                    f"expected --latent-bytes only for torch models, found it with {source!r}. Leave it out."
+                )
+            options |= {"last": last, "cut": cut, "train": "all" if train == "all" else train.split(",")}
+            options |= {"optimiser": optimiser, "penalty": penalty}
             options |= {"runtimes": tuple(runtime or ("onnx", "tflite")), "progress": bar}
-            # TensorFlow runs in a process of its own, and torch is not needed.
+            # TensorFlow runs in a process of its own, and torch is needed for a tail alone.
             from ..converters.keras_source.convert import convert_keras
 
             report = convert_keras(source, frames, weights=model_weights, source=labelled, **options, **given)
@@ -176,7 +176,7 @@ def convert(
             both = ("onnx", "tflite") if hasattr(loaded.model, "forward") else ("onnx",)
             options |= {"runtimes": tuple(runtime or both), "progress": bar}
             report = converters.convert(loaded.model, frames, source=labelled, **options, **taken)
-            told = _told(loaded, taken)
+            told = taken_over(loaded, taken)
             taken = {**taken, "notes": list(loaded.known.notes)}
     if key is not None:
         from ..signing import sign_bundle
@@ -192,7 +192,13 @@ def convert(
         return
     for line in told:
         tell(line)
-    _tell(report, task)
+    tell_report(report, task)
+
+
+def _check_pooling(pooling: str, taps: str) -> None:
+    from ..converters.tap_pooling import check_pooling
+
+    check_pooling(pooling, taps)
 
 
 def _check_words(fitted: Any, licence: str, provenance: Mapping[str, str]) -> None:
@@ -214,54 +220,6 @@ def _load(
     loaded = load_source(source, weights=weights)
     frames = as_ids(frames) if loaded.tokens else frames
     return loaded, frames, loaded.options(frames, **given, keeps_head=keeps)
-
-
-def _tell(report: "ConversionReport", task: str) -> None:
-    """Print a conversion for people."""
-    output_kind, score = ("target", "R^2 on the data") if task == "regression" else ("class", "accuracy on the data")
-    tell(
-        f"{report.path.name}: {size(report.size)}, {many(len(report.classes), output_kind)}, {report.width} dimensions "
-        f"from {many(len(report.taps), 'tap')}, {report.seconds:.0f} s"
-    )
-    table = Table("runtime", "type", "size", "cosine with the original", score, box=None, padding=(0, 2))
-    for variant in report.variants:
-        figure = "" if variant.source_accuracy is None else f"{variant.source_accuracy:.3f}"
-        kind = {"int8": "int8", "weights": "8-bit weights", "float": "float32"}[variant.kind]
-        table.add_row(variant.runtime, kind, size(variant.size), f"{variant.parity.whole.cosine:.4f}", figure)
-    output.print(table)
-    if report.budget is not None:
-        for line in report.budget.told():
-            tell(line)
-    if report.tail is not None:
-        shape = " x ".join(map(str, report.tail.map_shape))
-        tell(
-            f"tail behind {report.tail.cut}: {report.tail.trained:,} values train, maps of {shape}, cosine with the "
-            f"original {report.tail.parity.whole.cosine:.4f}"
-        )
-        for note in report.tail.notes:
-            tell(f"  {note}")
-    for variant in report.variants:
-        tell(f"{variant.runtime}: {variant.reason}")
-    from ..converters.conversion_warnings import head_doubts
-
-    for doubt in head_doubts(report):
-        tell(f"warning: {doubt}")
-
-
-def _told(loaded: "ModelSource", known: Mapping[str, Any]) -> list[str]:
-    """Say what was taken over from where the model comes from."""
-    told = [
-        f"{name} {_shown(known[name])}" for name in ("resize", "mean", "std") if known[name] not in (None, 0.0, 1.0)
-    ]
-    own = loaded.known.classes
-    if own is not None and known["classes"] is own:
-        told.append(f"{len(own)} class names")
-    taken = [f"input: {', '.join(told)}"] if told and loaded.known != type(loaded.known)() else []
-    return [*taken, *loaded.known.notes]
-
-
-def _shown(value: Any) -> str:
-    return " ".join(f"{number:g}" for number in value) if isinstance(value, tuple | list) else f"{value:g}"
 
 
 def _names(text: str | None) -> list[str] | None:

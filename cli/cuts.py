@@ -8,13 +8,14 @@ import numpy as np
 import typer
 from rich.table import Table
 
-from ..errors import CutError
 from .console import output, print_json, printable, size, tell
-from .convert import _size
+from .convert import _check_pooling, _size
 from .frames import read_frames
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..converters.tap_pooling import Pooling
 
 _SAMPLES = 4
 # Values of one sample: 4096 x 4096 in colour, and more than that no model takes.
@@ -32,7 +33,7 @@ def cuts(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="torchvision:NAME@DEFAULT, timm:NAME@DEFAULT, hf:FOLDER_OR_NAME, hf-config:FILE.json, "
+            help="torchvision:NAME@DEFAULT, timm:NAME@DEFAULT, hf:FOLDER_OR_NAME, hf-config:FILE.json, file.onnx, "
             "package.module:function or file.py:function.",
         ),
     ],
@@ -48,6 +49,9 @@ def cuts(
         str | None, typer.Option("--resize", help="HEIGHTxWIDTH that the model takes, if frames have another size.")
     ] = None,
     taps: Annotated[str, typer.Option("--taps", help="all, last, or module names with commas between.")] = "all",
+    pooling: Annotated[
+        str, typer.Option("--pooling", help="Of each tapped map: its mean, or mean-max for its maximum as well.")
+    ] = "mean",
     latent_bytes: Annotated[
         int, typer.Option("--latent-bytes", min=1, help="Budget: bytes that a device may store per sample.")
     ] = 32_768,
@@ -62,6 +66,7 @@ def cuts(
     """List the places where a model may be cut and recommend one for a budget."""
     if (data is None) == (shape is None):
         raise typer.BadParameter("expected one of --data and --shape", param_hint="--data")
+    _check_pooling(pooling, taps)
     wanted, target = _shape(shape), _size(resize)
     # torch is heavy: nothing of it is imported before the arguments are known to be good.
     from ..converters.onnx_source.file import OnnxFile
@@ -71,15 +76,19 @@ def cuts(
     frames = None if data is None else read_frames(data)[0]
     loaded = load_source(source)
     model = loaded.model
+    chosen_taps = taps if taps in ("all", "last") else taps.split(",")
+    kept: Pooling = "mean" if pooling == "mean" else "mean-max"
     if isinstance(model, OnnxFile):
-        raise CutError(
-            f"expected a torch model, found the ONNX file {model.name}, which is cut at its head alone: no training "
-            f"step comes from ONNX. Name the model that it was made from."
-        )
-    if frames is not None and frames.dtype == np.uint8:
-        target = loaded.options(frames, resize=target)["resize"]
-    sample = _sample(wanted) if frames is None else _batch(frames, model, target)
-    found = list_cuts(model, sample, taps if taps in ("all", "last") else taps.split(","))
+        from ..converters.onnx_source.cuts import list_onnx_cuts
+        from ..converters.onnx_source.input import describe_onnx_input
+
+        taken = wanted if frames is None else describe_onnx_input(model, frames, resize=target).shape
+        found = list_onnx_cuts(model, taken, chosen_taps, kept)
+    else:
+        if frames is not None and frames.dtype == np.uint8:
+            target = loaded.options(frames, resize=target)["resize"]
+        sample = _sample(wanted) if frames is None else _batch(frames, model, target)
+        found = list_cuts(model, sample, chosen_taps, kept)
     chosen = recommend(found, latent_bytes=latent_bytes, compute_share=compute_share)
     if json:
         print_json(

@@ -3,45 +3,16 @@
 import math
 import os
 import tempfile
-from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
 from ..files import refuse_overwrite
+from .agreement import Likeness
 from .conversion_report import ConversionReport, Measured, VariantReport
 from .conversion_warnings import RUNTIME_NAMES, warnings
+from .page_elements import bars, card, lost_cosine, table, whole_page
 
 _KINDS = {"float": "float32", "int8": "int8", "weights": "8-bit weights"}
-_STYLE = """
-:root {
-  --page: #f6f7f9; --card: #fff; --ink: #1b2330; --muted: #5a6577; --rule: #e1e5eb; --bar: #2f62d9; --kept: #c26a0a;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #11151b; --card: #1a2029; --ink: #e8ecf2; --muted: #9ba6b6; --rule: #2d3541; --bar: #7ea6ff;
-    --kept: #f0a95a;
-  }
-}
-* { box-sizing: border-box }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif }
-main { max-width: 66rem; margin: 0 auto; padding: 2.5rem 1.25rem 3rem }
-h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .5rem }
-h2 { font-size: 1.3rem; margin: 2.5rem 0 .25rem }
-h3 { font-size: 1rem; margin: 0 0 .6rem }
-p, li { max-width: 46rem; overflow-wrap: anywhere }
-.card { background: var(--card); border: 1px solid var(--rule); border-radius: .75rem }
-.card { padding: 1.1rem 1.25rem; margin-top: 1rem }
-.scroll { overflow-x: auto }
-.note, footer { color: var(--muted); font-size: .875rem }
-table { border-collapse: collapse; width: 100%; font-size: .9375rem; font-variant-numeric: tabular-nums }
-th, td { padding: .4rem .6rem; text-align: right; border-bottom: 1px solid var(--rule); vertical-align: bottom }
-td { white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
-th { color: var(--muted); font-weight: 550; line-height: 1.3; font-size: .8438rem }
-tr.kept td { font-weight: 650 }
-svg { display: block; width: 100%; height: auto }
-svg text { font: 12px system-ui, sans-serif }
-"""
 
 
 def write_page(path: Path, report: ConversionReport, *, overwrite: bool = False) -> None:
@@ -76,16 +47,11 @@ def render_page(report: ConversionReport) -> str:
             f"<h2>{RUNTIME_NAMES[variant.runtime]}: {_KINDS[variant.kind]}</h2><p>{escape(variant.reason)}</p>"
         )
         parts += [_kinds(variant, report), _taps(variant, report), _layers(variant)]
-    parts.append(_tail(report))
+    parts += [_answers(report), _tail(report)]
     warned = "".join(f"<li>{escape(text)}</li>" for text in warnings(report)) or "<li>none</li>"
     tools = ", ".join(escape(f"{tool} {version}") for tool, version in report.tools)
     parts.append(f"<h2>Warnings</h2><ul>{warned}</ul><footer><p>Made with {tools}.</p></footer>")
-    return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">"
-        f"<style>{_STYLE}</style></head><body><main>{''.join(parts)}</main></body></html>"
-    )
+    return whole_page(name, "".join(parts))
 
 
 def _budget(report: ConversionReport) -> str:
@@ -105,7 +71,7 @@ def _budget(report: ConversionReport) -> str:
         f"in the order in which they went, of those kept in the end. With every tap accuracy was {before:.3f} and loss "
         f"{first:.3f}, with these {after:.3f} and {last:.3f}, on {budget.samples:,} samples of the source."
     )
-    return _card("Taps for a budget of latent bytes", _table(("tap", "bytes", "nats", "points", ""), rows), note)
+    return card("Taps for a budget of latent bytes", table(("tap", "bytes", "nats", "points", ""), rows), note)
 
 
 def _kinds(variant: VariantReport, report: ConversionReport) -> str:
@@ -127,7 +93,7 @@ def _kinds(variant: VariantReport, report: ConversionReport) -> str:
         rows.append((cells, one.kind == variant.kind))
     # Regression has no fresh head to judge; a float backbone that was asked for is compared with nothing.
     told = [i for i in range(len(columns)) if i == 0 or any(cells[i] for cells, _ in rows)]
-    table = _table([columns[i] for i in told], [([cells[i] for i in told], kept) for cells, kept in rows])
+    compared = table([columns[i] for i in told], [([cells[i] for i in told], kept) for cells, kept in rows])
     note = "In bold what the bundle holds."
     if any(one.head is not None for one in variant.measured):
         note += (
@@ -138,7 +104,7 @@ def _kinds(variant: VariantReport, report: ConversionReport) -> str:
     if variant.source_accuracy is not None:
         score = "R\N{SUPERSCRIPT TWO}" if report.task == "regression" else "Accuracy"
         note += f" {score} of the shipped head on all of the source data: {variant.source_accuracy:.3f}."
-    return _card("What was compared", table, note)
+    return card("What was compared", compared, note)
 
 
 def _taps(variant: VariantReport, report: ConversionReport) -> str:
@@ -159,7 +125,43 @@ def _taps(variant: VariantReport, report: ConversionReport) -> str:
         "Against the original: centred cosine, mean over samples, and the greatest error as a share of the tap's "
         "spread."
     )
-    return _card("Parity, tap by tap", _table(columns, rows), note)
+    return card("Parity, tap by tap", table(columns, rows), note)
+
+
+def _answers(report: ConversionReport) -> str:
+    """Tell how alike original and variants answer, by latents and by the shipped heads."""
+    rows = [
+        (f"{RUNTIME_NAMES[one.runtime]} with the original", one.parity.whole, one.with_original)
+        for one in report.variants
+    ]
+    both = report.agreement
+    if both is not None:
+        rows.append(
+            (" with ".join(RUNTIME_NAMES[one.runtime] for one in report.variants[::-1]), both.latents, both.answers)
+        )
+    if all(likeness is None for _, _, likeness in rows) and both is None:
+        return ""
+    last = "largest difference of values" if report.task == "regression" else "same class"
+    columns = ("", "cosine, mean", "least", "largest difference of latents", last)
+    cells = [
+        [name, f"{found.cosine:.4f}", f"{found.least_cosine:.4f}", f"{found.error:.2g}", _likeness(likeness)]
+        for name, found, likeness in rows
+    ]
+    samples = "" if both is None else f" of {both.samples:,} samples"
+    against = "the model's own answers" if report.keeps_head else "what the same head makes of the original's latents"
+    note = (
+        f"Latents{samples}, and what the shipped heads make of them; differences are shares of the spread. Beside the "
+        f"original, a shipped head is compared with {against}."
+    )
+    shown = [i for i in range(len(columns)) if i == 0 or any(row[i] for row in cells)]
+    body = table([columns[i] for i in shown], [([row[i] for i in shown], False) for row in cells])
+    return f"<h2>Do they answer alike?</h2>{card('Original and variants', body, note)}"
+
+
+def _likeness(found: Likeness | None) -> str:
+    if found is None:
+        return ""
+    return f"{100 * found.same:.1f} %" if found.same is not None else f"{found.apart:.2g}"
 
 
 def _tail(report: ConversionReport) -> str:
@@ -178,63 +180,25 @@ def _tail(report: ConversionReport) -> str:
     ]
     notes = "".join(f"<li>{escape(note)}</li>" for note in tail.notes)
     note = "The layers behind the cut, which a device can train beside the head on the maps that it stores."
-    table = _table(("", "tail"), [(row, False) for row in rows])
-    return f"<h2>Trainable tail</h2>{_card('What trains', table, note)}{f'<ul>{notes}</ul>' if notes else ''}"
+    what = table(("", "tail"), [(row, False) for row in rows])
+    return f"<h2>Trainable tail</h2>{card('What trains', what, note)}{f'<ul>{notes}</ul>' if notes else ''}"
 
 
 def _layers(variant: VariantReport) -> str:
     """Draw what each layer costs, and name those that stayed in float."""
     kept = variant.float_layers
     named = "".join(
-        f"<li>{escape(layer.name)}{'' if math.isnan(layer.lost) else f': {_cosine(layer.lost)}'}</li>"
+        f"<li>{escape(layer.name)}{'' if math.isnan(layer.lost) else f': {lost_cosine(layer.lost)}'}</li>"
         for layer in sorted(variant.layers, key=lambda layer: -layer.lost if layer.lost == layer.lost else 0.0)
         if layer.name in kept
     )
     measured = [layer for layer in variant.layers if not math.isnan(layer.lost)]
     if not measured and not named:
         return ""
-    drawing = _bars([(layer.name, max(layer.lost, 0.0), layer.name in kept) for layer in measured]) if measured else ""
+    drawing = bars([(layer.name, max(layer.lost, 0.0), layer.name in kept) for layer in measured]) if measured else ""
     names = f"<p>In float, with what each cost:</p><ul>{named}</ul>" if named else "<p>No layer stayed in float.</p>"
     note = "Centred cosine that the latents lose with one layer alone in 8 bits; layers in float are orange."
-    return _card("Error, layer by layer", drawing + names, note)
-
-
-def _bars(values: Sequence[tuple[str, float, bool]]) -> str:
-    """Return columns in the order of the graph, as SVG."""
-    width, height, top = 960.0, 180.0, 14.0
-    most = max((value for _, value, _ in values), default=0.0)
-    step = width / len(values)
-    marks = []
-    for i, (name, value, kept) in enumerate(values):
-        tall = (height - top) * value / (most or 1.0)
-        colour = "--kept" if kept else "--bar"
-        title = escape(f"{name}: {_cosine(value)}")
-        marks.append(
-            f'<rect x="{i * step + 0.1 * step:.1f}" y="{height - tall:.1f}" width="{0.8 * step:.1f}" '
-            f'height="{max(tall, 0.5):.1f}" style="fill:var({colour})"><title>{title}</title></rect>'
-        )
-    label = f"cosine lost, layer by layer; at most {_cosine(most)}"
-    return (
-        f'<svg role="img" aria-label="{label}" viewBox="0 0 {width:.0f} {height + 22:.0f}">{"".join(marks)}'
-        f'<line x1="0" x2="{width:.0f}" y1="{height}" y2="{height}" style="stroke:var(--muted)"/>'
-        f'<text x="0" y="11" style="fill:var(--muted)">{_cosine(most)}</text>'
-        f'<text x="0" y="{height + 16:.0f}" style="fill:var(--muted)">first layer</text>'
-        f'<text x="{width:.0f}" y="{height + 16:.0f}" text-anchor="end" style="fill:var(--muted)">last layer</text>'
-        "</svg>"
-    )
-
-
-def _card(title: str, body: str, note: str) -> str:
-    return f'<div class="card"><h3>{title}</h3>{body}<p class="note">{note}</p></div>'
-
-
-def _table(columns: Sequence[str], rows: Sequence[tuple[Sequence[str], bool]]) -> str:
-    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr{' class=kept' if kept else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
-        for cells, kept in rows
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    return card("Error, layer by layer", drawing + names, note)
 
 
 def _closeness(one: Measured) -> tuple[str, str]:
@@ -247,13 +211,11 @@ def _head(one: Measured) -> tuple[str, str]:
     return f"{one.head.accuracy:.3f}", f"{one.head.lost:+.2f} ± {one.head.error:.2f}"
 
 
-def _cosine(lost: float) -> str:
-    """Return what is lost of a cosine, with digits also where it is very little."""
-    return f"{lost:.4f}" if not lost or abs(lost) >= 1e-3 else f"{lost:.1e}"
-
-
 def _milliseconds(one: Measured) -> str:
-    return "" if one.seconds is None else f"{1e3 * one.seconds:.2f} ms"
+    if one.seconds is None:
+        return ""
+    found = 1e3 * one.seconds
+    return f"{found:.2f} ms" if found >= 0.1 else f"{found:.2g} ms"
 
 
 def _bytes(count: int) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..manifest import Runtime, Tap, Task
+from .agreement import Agreement, Likeness
 from .parity import Parity
 from .quantization.fresh_head import HeadAccuracy
 from .quantization.sensitivity import LayerCost
@@ -55,6 +56,7 @@ class VariantReport:
         reason: Why, in words.
         layers: What the layers cost in 8 bits where that was measured, and which of them stayed in float.
         measured: Every kind that was tried, the kept one among them.
+        with_original: How alike variant and original answer, by the shipped head; None without a head.
     """
 
     runtime: Runtime
@@ -69,6 +71,7 @@ class VariantReport:
     reason: str = ""
     layers: tuple[LayerCost, ...] = ()
     measured: tuple[Measured, ...] = ()
+    with_original: Likeness | None = None
 
     @property
     def float_layers(self) -> tuple[str, ...]:
@@ -93,6 +96,7 @@ class ConversionReport:
         task: ``"classification"`` or ``"regression"``.
         keeps_head: Whether the shipped head is the model's own.
         samples: Number of source samples; 0 without.
+        agreement: How alike the variants for the two runtimes answer; None where there is one alone.
     """
 
     path: Path
@@ -107,6 +111,7 @@ class ConversionReport:
     task: Task = "classification"
     keeps_head: bool = False
     samples: int = 0
+    agreement: Agreement | None = None
 
     @property
     def width(self) -> int:

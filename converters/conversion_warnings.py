@@ -9,11 +9,12 @@ RUNTIME_NAMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 # A head of the model's own that is this much worse than a fresh one is not what its user means it to be.
 _WIDE = 0.2
 _ASK = "Are the classes named in the order of the model's outputs, and mean and std those it was trained with?"
+_ONE_RUNTIME = "Let a device stay with one runtime, or convert with --no-quantize (quantize=False)."
 
 
 def warnings(report: ConversionReport) -> Iterator[str]:
     """Yield what a user should know, the worst first."""
-    yield from head_doubts(report)
+    yield from doubts(report)
     for variant in report.variants:
         name = RUNTIME_NAMES[variant.runtime]
         if variant.kind != "int8":
@@ -28,6 +29,24 @@ def warnings(report: ConversionReport) -> Iterator[str]:
     if report.tail is not None:
         for note in report.tail.notes:
             yield f"tail: {note}"
+
+
+def doubts(report: ConversionReport) -> Iterator[str]:
+    """Yield what speaks against the bundle as it is: of a head that is kept, and of answers that differ."""
+    yield from head_doubts(report)
+    yield from answer_doubts(report)
+
+
+def answer_doubts(report: ConversionReport) -> Iterator[str]:
+    """Yield where a device answers otherwise than the original, or with one runtime otherwise than with the other."""
+    for variant in report.variants:
+        if variant.with_original is not None and variant.with_original.doubtful:
+            yield (
+                f"{RUNTIME_NAMES[variant.runtime]}: compared with the original's latents, the shipped head gives "
+                f"{variant.with_original}."
+            )
+    if report.agreement is not None and report.agreement.doubtful:
+        yield f"ONNX Runtime and LiteRT answer differently: {report.agreement}. {_ONE_RUNTIME}"
 
 
 def head_doubts(report: ConversionReport) -> Iterator[str]:

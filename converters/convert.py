@@ -12,22 +12,26 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from ..manifest import RUNTIMES, Runtime, Task
+from .arguments import check_arguments
 from .conversion_report import ConversionReport
-from .finish import Finish, Steps, check_arguments
+from .finish import Finish
 from .onnx_source.file import OnnxFile
 from .onnx_source.split import split_onnx
 from .original import Original, run_module
 from .parity import MOST_LOST, QUANTIZED_COSINE
-from .quantization.calibration import Calibration, check_structure
-from .quantization.trained_ranges import SAMPLES, watching
+from .quantization.calibration import WATCHED, Calibration, check_structure
+from .quantization.trained_ranges import watching
 from .quantization.wish import FloatConvolutions, Quantize, Wish, check_wish
 from .raw_input import describe_input, synthetic_samples
 from .samples import calibrated_on
 from .source import HeadChoice
 from .source_data import Source, SourceData
 from .splitting.split import Taps, split
-from .tail_plan import Train, check_tail_arguments, check_training, plan_tail
+from .steps import Steps
+from .tail_arguments import Train, check_tail_arguments, check_training
+from .tail_plan import compile_plan, plan_tail
 from .tap_budget import budget_for, check_budget
+from .tap_pooling import Pooling, check_pooling
 from .tasks import Outputs, name_outputs
 from .training.objective import Penalty
 from .training.optimiser import Optimiser
@@ -47,6 +51,7 @@ def convert(
     source: Source | None = None,
     head: HeadChoice | None = "keep",
     taps: Taps = "all",
+    pooling: Pooling = "mean",
     latent_bytes: int | None = None,
     last: int | None = None,
     cut: str | None = None,
@@ -92,6 +97,7 @@ def convert(
         head: ``"keep"`` ships the model's own last layer, ``"fit"`` one fitted on all taps of `source`; None ships
             none, and the device defines its classes.
         taps: ``"all"``, ``"last"`` or names of modules (`split`).
+        pooling: ``"mean"``, or ``"mean-max"`` for the maxima of each tapped map beside its means.
         latent_bytes: Most bytes of a stored latent, one a dimension: taps that are worth the least for their bytes are
             left out until it fits, judged by a head on `source` (`prune_taps`). The maps of a tail come on top.
         last: Give the bundle a tail of so many blocks besides the head, which a device can train.
@@ -138,8 +144,9 @@ def convert(
     path = check_arguments(
         out, runtimes, head, source, overwrite, _TFLITE, task=task, licence=licence, provenance=provenance
     )
-    check_tail_arguments(last, cut, task, runtimes, train)
+    check_tail_arguments(last, cut, task, train)
     check_budget(latent_bytes, task, with_source=source is not None)
+    check_pooling(pooling, taps)
     deeper = last is not None or cut is not None
     check_training(optimiser, penalty, head, deeper=deeper, with_source=source is not None)
     wish = Wish(quantize, calibrate, float_convolutions, least_cosine, most_lost, every_layer)
@@ -158,13 +165,13 @@ def convert(
             calibration,
             keeps_head=head == "keep",
             runtimes=runtimes,
-            deeper=deeper,
+            where=where,
             resize=resize,
             mean=mean,
             std=std,
             axes=axes,
         )
-        given = divide(taps=taps)
+        given = divide(taps=taps, pooling=pooling)
         data = None if source is None else SourceData.of(source, given.raw.spec, task)
         outputs = named(data, given.split.bias)
         embed = partial(run_module, given.split.backbone)
@@ -172,6 +179,8 @@ def convert(
         if budget is not None and budget.dropped:
             given = divide(taps=budget.names)
         raw, parts, original = given.raw, given.split, given.original
+        if given.tail is not None and original.mapped is not None:
+            plan = compile_plan(given.tail, original.mapped, train=train, optimiser=optimiser, penalty=penalty)
     else:
         raw = describe_input(calibration, model, resize=resize, mean=mean, std=std, axes=axes)
         check_structure(calibration)
@@ -179,12 +188,13 @@ def convert(
         samples = calibrated_on(calibration)
         with torch.no_grad():
             few = raw.preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4])))
-            parts = split(model, few, taps)
+            parts = split(model, few, taps, pooling)
         outputs = named(data, parts.bias)
         embed = partial(run_module, nn.Sequential(raw.preprocess, parts.backbone))
         budget = budget_for(latent_bytes, parts.taps, embed, data, outputs.labels)
         if budget is not None and budget.dropped:
-            taps = budget.names
+            # Maxima have names of their own among them.
+            taps, pooling = budget.names, "mean"
             parts = split(model, few, taps)
         module = nn.Sequential()
         module.add_module("preprocess", raw.preprocess)
@@ -197,6 +207,7 @@ def convert(
                 samples,
                 cut=where,
                 taps=taps,
+                pooling=pooling,
                 train=train,
                 optimiser=optimiser,
                 penalty=penalty,
@@ -205,7 +216,7 @@ def convert(
         mapped = None if plan is None else plan.mapped
         with watching(model) as trained:
             if trained:
-                run_module(nn.Sequential(raw.preprocess, model), samples[:SAMPLES])
+                run_module(nn.Sequential(raw.preprocess, model), samples[:WATCHED])
         latents = run_module(module.eval(), samples)
         original = Original(module, raw.spec, parts.taps, samples, latents, mapped, trained)
     finish = Finish(

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConversionError
+from .control_flow import depends_on_values, first_cause
 from .graph_names import INPUT, MAP, OUTPUT, PREPROCESS
 from .quiet import quiet
 
 _BATCH = "n"
 _SCOPES = "pkg.torch.onnx.name_scopes"
-_CALL = re.compile(r'this error:\s+File "(.+)", line (\d+), in (\S+)\n(.+)')
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -51,7 +51,12 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
         # Exporters raise anything.
         except Exception as error:
             # A trace would hold whatever way this one batch went, without a word.
-            _refuse_control_flow(error)
+            place = depends_on_values(error)
+            if place is not None:
+                raise ConversionError(
+                    f"expected a model that does the same with every sample, found control flow that depends on "
+                    f"values{place}. Write it with torch.where, or cut the model in front of it."
+                ) from error
             failures.append(_reason(error))
     raise ConversionError(
         f"expected a model that PyTorch can export to ONNX, found that both of its exporters fail. "
@@ -60,27 +65,8 @@ def export_onnx(module: nn.Module, example: Tensor) -> bytes:
     )
 
 
-def _refuse_control_flow(error: BaseException) -> None:
-    first = _first(error)
-    if type(first).__name__ != "GuardOnDataDependentSymNode":
-        return
-    found = _CALL.search(str(first))
-    place = "" if found is None else f" in {Path(found[1]).name}, line {found[2]}: {found[4].strip()[:120]}"
-    raise ConversionError(
-        f"expected a model that does the same with every sample, found control flow that depends on values{place}. "
-        f"Write it with torch.where, or cut the model in front of it."
-    ) from error
-
-
-def _first(error: BaseException) -> BaseException:
-    # The last error only says at which step it came; what it came from names the operation.
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error
-
-
 def _reason(error: BaseException) -> str:
-    error = _first(error)
+    error = first_cause(error)
     first_line = (str(error).strip() or "no reason").splitlines()[0]
     return f"{type(error).__name__}: {_COLOURS.sub('', first_line)[:200]}"
 

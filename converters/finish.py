@@ -1,6 +1,6 @@
 """From an original and its split to a bundle: the same for torch, Keras and ONNX models; torch is not needed."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -11,35 +11,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..bundle import Conformance, LinearLayer
-from ..bundle_writer import VariantContent, write_bundle
+from ..bundle_writer import write_bundle
 from ..edge.runtime.runtime import Embedder
-from ..latent import LatentCode
 from ..manifest import Runtime, Tap
-from ..map_code import MapCode
-from .arguments import check_arguments as check_arguments
+from .agreement import agreement
 from .arguments import require_two_classes
 from .conversion_report import ConversionReport, VariantReport
 from .original import Original, embed, open_backbone
-from .parity import Parity, require_float, require_quantized
+from .parity import require_float, require_quantized
 from .quantization.fresh_head import judged_rows
 from .quantization.trial import LabelledSamples
 from .quantization.wish import Wish
-from .source import HeadChoice, drawn
+from .source import HeadChoice
 from .source_data import Source, SourceData
 from .source_latents import SourceLatents
-from .steps import HALF
-from .steps import Steps as Steps
+from .steps import HALF, Steps
 from .tap_budget import TapBudget
-from .tasks import Outputs, Shipment
-from .variant import BackboneFile, Progress, make_variant
+from .tasks import Outputs
+from .variant import Progress, make_variant
+from .variant_content import Contents, Made
 
 if TYPE_CHECKING:
     from .tail_plan import TailPlan
 
 Float32 = NDArray[np.float32]
-# Kernels of other processors round differently: on EfficientNet-Lite0 they moved 8-bit latents by up to .023.
-QUANTIZED_TOLERANCE, FLOAT_TOLERANCE = 0.05, 1e-3
 _TOOLS = ("torch", "onnx", "onnxruntime", "litert-torch", "ai-edge-quantizer", "ai-edge-litert")
 
 
@@ -115,7 +110,7 @@ class Finish:
             The report.
 
         Raises:
-            ParityError: If a converted backbone does not do what the model did.
+            ParityError: If a converted backbone does not do what the model did, or float ones of two runtimes differ.
             ConversionError: If an exporter or a quantizer fails.
             InputError: If the source does not fit.
         """
@@ -127,13 +122,14 @@ class Finish:
             # Of batches, only now is it known.
             require_two_classes([self.outputs.names[place] for place in np.unique(labels)])
         steps.done()
+        contents = Contents(self.original, self.probes, self.parts, self.outputs, self.head, self.plan)
         judged = None
         if data is not None and labels is not None and self.outputs.task == "classification":
             rows = judged_rows(labels)
-            judged = LabelledSamples(np.concatenate(list(data.batches(rows))), labels[rows], self._kept())
+            judged = LabelledSamples(np.concatenate(list(data.batches(rows))), labels[rows], contents.kept)
         kept_in_float: tuple[int, ...] = ()
         tail = None
-        contents: list[VariantContent] = []
+        variants: list[Made] = []
         reports: list[VariantReport] = []
         for runtime in self.runtimes:
             began = perf_counter()
@@ -152,17 +148,18 @@ class Finish:
             embedder = open_backbone(file.content, file.runtime, self.original)
             if data is None or labels is None:
                 steps.done(HALF)
-                content, score, maps = self._content(file, embedder)
+                made = contents.make(file, embedder)
             else:
                 with SourceLatents(labels, self.original.width) as latents:
                     self._embed(data, embedder, latents, steps.part(HALF))
-                    content, score, maps = self._content(file, embedder, data, latents)
-            if maps is not None and self.plan is not None and content.tail is not None:
-                (require_quantized if file.quantized else require_float)(maps, f"{runtime} (map)")
-                tail = self.plan.report(maps, content.tail, self.runtimes, tail)
+                    made = contents.make(file, embedder, data, latents)
+            if made.maps is not None and self.plan is not None and made.content.tail is not None:
+                (require_quantized if file.quantized else require_float)(made.maps, f"{runtime} (map)")
+                tail = self.plan.report(made.maps, made.content.tail, self.runtimes, tail)
             steps.done()
-            contents.append(content)
-            reports.append(_report(file, score, perf_counter() - began))
+            variants.append(made)
+            reports.append(file.report(made.score, made.answers.with_original(), perf_counter() - began))
+        agreed = agreement([made.answers for made in variants], self.parts.taps)
         tools = {**_tools(), **(self.tools or {})}
         write_bundle(
             self.path,
@@ -171,7 +168,7 @@ class Finish:
             input=self.original.spec,
             cut=self.parts.cut,
             taps=self.parts.taps,
-            variants=contents,
+            variants=[made.content for made in variants],
             provenance={**tools, **(self.provenance or {})},
             licence=self.licence,
             tail=None if self.plan is None else self.plan.cut,
@@ -191,10 +188,8 @@ class Finish:
             self.outputs.task,
             self.head == "keep",
             0 if data is None else data.size,
+            agreed,
         )
-
-    def _kept(self) -> LinearLayer | None:
-        return LinearLayer(self.parts.padded_weight(), self.parts.bias) if self.head == "keep" else None
 
     def _embed(self, data: SourceData, embedder: Embedder, latents: SourceLatents, progress: Progress) -> None:
         done = 0
@@ -202,73 +197,6 @@ class Finish:
             latents.add(embed(embedder, frames))
             done += len(frames)
             progress(done, data.size)
-
-    def _content(
-        self,
-        file: BackboneFile,
-        embedder: Embedder,
-        data: SourceData | None = None,
-        source: SourceLatents | None = None,
-    ) -> tuple[VariantContent, float | None, Parity | None]:
-        latents = embed(embedder, self.original.samples)
-        kept = self._kept()
-        code = LatentCode.fit(latents) if source is None else source.code(latents)
-        shipment, saturated = Shipment(kept), 0.0
-        if source is not None:
-            shipment = self.outputs.ship(source, code, kept, fit=self.head == "fit")
-            saturated = source.saturation(code)
-        tail, maps = None, None
-        if self.plan is not None and self.original.map_shape(file.runtime) is not None:
-            from .tail_plan import starting_head
-
-            maps, map_code = self.plan.mapped.measure(embedder)
-            known = drawn(source, self.outputs.names) if source is not None and self.head == "fit" else None
-            first = starting_head(self.head, self.parts, code, known, len(self.outputs.names))
-            samples = 0 if data is None else data.size
-            drawn_maps = self._maps(embedder, map_code, data)
-            tail = self.plan.content(map_code, first, drawn_maps, samples, file.runtime)
-        content = VariantContent(
-            runtime=file.runtime,
-            quantized=file.quantized,
-            backbone=file.content,
-            code=code,
-            conformance=Conformance(self.probes, embed(embedder, self.probes)),
-            # 8-bit weights alone are computed with in float.
-            tolerance=QUANTIZED_TOLERANCE if file.kind == "int8" else FLOAT_TOLERANCE,
-            saturated=saturated,
-            head=shipment.head,
-            source=shipment.source,
-            novelty=shipment.novelty,
-            tail=tail,
-        )
-        return content, shipment.score, maps
-
-    def _maps(self, embedder: Embedder, code: MapCode, data: SourceData | None) -> Iterator[Float32]:
-        """Yield the maps of some of the source as a device stores them: they are what a tail trains on."""
-        from .tail_fisher import MOST_GRADIENTS
-
-        if data is None:
-            return
-        rows = np.sort(np.random.default_rng(0).permutation(data.size)[:MOST_GRADIENTS])
-        for frames in data.batches(rows):
-            yield code.decode(code.encode(embedder.embed_with_maps(frames)[1]))
-
-
-def _report(file: BackboneFile, score: float | None, seconds: float) -> VariantReport:
-    return VariantReport(
-        file.runtime,
-        file.quantized,
-        len(file.content),
-        file.float_convolutions,
-        file.float_parity,
-        file.parity,
-        score,
-        seconds,
-        file.kind,
-        file.reason,
-        file.layers,
-        file.measured(),
-    )
 
 
 def _tools() -> dict[str, str]:

@@ -11,11 +11,12 @@ from torch import nn
 from ..edge.runtime.runtime import Embedder
 from ..manifest import Runtime, Tap
 from ..map_code import MapCode
+from .mapped_samples import mapped_samples
+from .original import ExportedFiles
 from .parity import Parity, compare
 
 Float32 = NDArray[np.float32]
-# Maps are large beside latents, and every position of one shows its channels.
-_SAMPLES, _BATCH = 64, 8
+_BATCH = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +24,7 @@ class Mapped:
     """What gives latents and maps.
 
     Args:
-        module: From raw input to latent and map.
+        module: From raw input to latent and map, or its exported files.
         cut: Name of the cut.
         shape: Shape of one map.
         axis: The channel axis of a batch of maps.
@@ -32,7 +33,7 @@ class Mapped:
         runtimes: For which the backbone gives maps.
     """
 
-    module: nn.Module
+    module: nn.Module | ExportedFiles
     cut: str
     shape: tuple[int, ...]
     axis: int
@@ -43,7 +44,7 @@ class Mapped:
     @classmethod
     def of(cls, module: nn.Module, cut: str, axis: int, samples: NDArray[np.generic]) -> "Mapped":
         """Run a module on at most 64 of the samples, evenly spaced."""
-        chosen = samples[np.linspace(0, len(samples) - 1, min(len(samples), _SAMPLES)).astype(int)]
+        chosen = mapped_samples(samples)
         batches = [np.ascontiguousarray(chosen[i : i + _BATCH]) for i in range(0, len(chosen), _BATCH)]
         with torch.no_grad():
             parts = [module(torch.from_numpy(batch))[1] for batch in batches]

@@ -130,13 +130,13 @@ def make_float(runtime: Runtime, original: Original) -> tuple[bytes, Parity]:
 
 
 def _export(runtime: Runtime, original: Original) -> bytes:
-    if isinstance(original.module, ExportedFiles):
-        return original.module.files[runtime]
+    mapped = original.mapped
+    module = original.module if mapped is None or runtime not in mapped.runtimes else mapped.module
+    if isinstance(module, ExportedFiles):
+        return module.files[runtime]
     import torch
 
     example = torch.from_numpy(np.ascontiguousarray(original.samples[:2]))
-    mapped = original.mapped
-    module = original.module if mapped is None or runtime not in mapped.runtimes else mapped.module
     if runtime == "onnx":
         from .export_onnx import export_onnx
 

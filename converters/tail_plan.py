@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..bundle import LinearLayer
-from ..errors import InputError, ParityError
+from ..errors import ConversionError, ParityError
 from ..latent import LatentCode
-from ..manifest import RUNTIMES, Runtime, TailCut, Task
+from ..manifest import Runtime, TailCut
 from ..map_code import MapCode
 from ..tail_content import TailContent
 from .finish import Parts
@@ -21,20 +21,41 @@ from .parity import Parity
 from .source import HeadChoice, Labelled, fit_head
 from .splitting.backbone import BackboneWithMap
 from .splitting.split import Split, Taps
-from .splitting.tail import Tail, split_tail
+from .splitting.tail import split_tail
+from .tail_arguments import Train
 from .tail_fisher import fisher_diagonals, folded_tail, logits_of
 from .tail_report import TailReport
 from .tail_tflite import TfliteTail, as_tflite
+from .tail_workspace import workspace
+from .tap_pooling import Pooling
 from .training import CompiledTail, compile_training
 from .training.objective import Penalty
 from .training.optimiser import Optimiser
 
 Float32 = NDArray[np.float32]
-Train = Literal["all"] | Sequence[str]
-USUAL = {"optimiser": "sgd", "penalty": "l2sp"}
 _WITHOUT = "the tflite variant has no tail, and there only heads adapt: {}."
 _MORE = "the maps of the {} variant agree with the original's with a centred cosine of {:.4f}."
 _PARITY = 1e-5
+
+
+class Trainable(Protocol):
+    """A tail that can be differentiated: of a torch model (`splitting.tail.Tail`), or of an ONNX network."""
+
+    @property
+    def module(self) -> nn.Module:
+        """From maps to logits."""
+
+    @property
+    def weight(self) -> str:
+        """Name of the head's weight ``(k, c)``."""
+
+    @property
+    def bias(self) -> str | None:
+        """Name of the head's bias ``(k,)``, or None."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about training it, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,13 +63,13 @@ class TailPlan:
     """A tail, compiled.
 
     Args:
-        tail: The tail of the model.
+        tail: The tail of the model, or of an ONNX network.
         compiled: Its forward pass and training step, for any number of classes.
         mapped: What gives maps.
         tflite: Both as TFLite, or why there is no such form.
     """
 
-    tail: Tail
+    tail: Trainable
     compiled: CompiledTail
     mapped: Mapped
     tflite: TfliteTail | str = "it was not asked for"
@@ -102,70 +123,15 @@ class TailPlan:
         spec, parameters = self.compiled.spec, dict(self.compiled.initial)
         parameters |= zip(spec.head, (head.weight, head.bias), strict=False)
         named = tuple(replace(p, shape=parameters[p.name].shape) for p in spec.parameters)
-        spec = replace(spec, classes=len(head.weight), parameters=named)
+        classes = len(head.weight)
+        working = sum(workspace(model, max(classes, 1)) for model in (self.compiled.forward, self.compiled.step))
+        spec = replace(spec, classes=classes, parameters=named, working=working)
         fisher = None
         if self.takes_fisher:
             captured = folded_tail(self.tail.module, torch.from_numpy(self.mapped.maps[:4]), spec.head)
             fisher = fisher_diagonals(logits_of(captured), parameters, maps, spec.classes, n)
         models = self.tflite if runtime == "tflite" and isinstance(self.tflite, TfliteTail) else self.compiled
         return TailContent(models.forward, models.step, spec, parameters, fisher, code, runtime)
-
-
-def check_training(
-    optimiser: Optimiser, penalty: Penalty, head: HeadChoice | None, *, deeper: bool, with_source: bool
-) -> None:
-    """Refuse a way of training that cannot be, before any work.
-
-    Args:
-        optimiser: See `convert`.
-        penalty: See `convert`.
-        head: See `convert`.
-        deeper: Whether a tail was asked for.
-        with_source: Whether there is source data.
-
-    Raises:
-        InputError: If the arguments do not fit together.
-    """
-    for name, value, known in (
-        ("optimiser", optimiser, get_args(Optimiser)),
-        ("penalty", penalty, get_args(Penalty)),
-    ):
-        if value not in known:
-            raise InputError(f"expected {name} as one of {known}, found {value!r}. By default it is {USUAL[name]!r}.")
-        if not deeper and value != USUAL[name]:
-            raise InputError(f"expected `{name}` beside a tail, found it without one. Pass last=N or cut=NAME.")
-    if penalty == "ewc" and not with_source:
-        raise InputError(
-            "expected source data for penalty='ewc', whose Fisher information is measured on it, found none. "
-            "Pass source=(x, y), or penalty='l2sp'."
-        )
-    if penalty == "ewc" and head is None:
-        raise InputError(
-            "expected a shipped head for penalty='ewc', found head=None: without one the source says nothing of what "
-            "lies in front of it. Convert with head='keep' or 'fit', or with penalty='l2sp'."
-        )
-
-
-def check_tail_arguments(
-    last: int | None, cut: str | None, task: Task, runtimes: Sequence[Runtime], train: Train
-) -> None:
-    """Refuse what cannot be, before any work.
-
-    Raises:
-        InputError: If the arguments do not fit together.
-    """
-    if last is None and cut is None:
-        if train != "all":
-            raise InputError("expected `train` beside a tail, found it without one. Pass last=N or cut=NAME.")
-        return
-    if last is not None and cut is not None:
-        raise InputError(f"expected either last or cut, found {last} and {cut!r}. Leave one out.")
-    if last is not None and (isinstance(last, bool) or not isinstance(last, int) or last < 1):
-        raise InputError(f"expected last as a number of blocks from 1, found {last!r}. See `acclimate cuts`.")
-    if task != "classification":
-        raise InputError(f"expected classification for a tail, found {task!r}. Convert without last and cut.")
-    if "onnx" not in runtimes:
-        raise InputError(f"expected 'onnx' among the runtimes for a tail, found {list(runtimes)}. Add it.")
 
 
 def plan_tail(
@@ -176,6 +142,7 @@ def plan_tail(
     *,
     cut: str | int,
     taps: Taps,
+    pooling: Pooling = "mean",
     train: Train,
     optimiser: Optimiser = "sgd",
     penalty: Penalty = "l2sp",
@@ -190,10 +157,11 @@ def plan_tail(
         samples: ``(n, ...)`` raw samples for calibration, at least two.
         cut: As for `split_tail`.
         taps: As for `split`.
+        pooling: Likewise.
         train: As for `compile_training`; the head always trains.
         optimiser: Likewise.
         penalty: Likewise.
-        runtimes: What the tail is for; ONNX always.
+        runtimes: What the tail is for.
 
     Returns:
         The tail.
@@ -206,7 +174,7 @@ def plan_tail(
     """
     with torch.no_grad():
         example = preprocess(torch.from_numpy(np.ascontiguousarray(samples[:4])))
-    found = split_tail(model, example, cut, taps)
+    found = split_tail(model, example, cut, taps, pooling)
     tail = found.tail
     with_map = BackboneWithMap(parts.backbone, found.backbone.cut)
     with torch.no_grad():
@@ -215,6 +183,31 @@ def plan_tail(
     module.add_module("preprocess", preprocess)
     module.add_module("backbone", with_map)
     mapped = Mapped.of(module.eval(), tail.cut, tail.axis % (len(tail.map_shape) + 1), samples)
+    return compile_plan(tail, mapped, train=train, optimiser=optimiser, penalty=penalty, runtimes=runtimes)
+
+
+def compile_plan(
+    tail: Trainable,
+    mapped: Mapped,
+    *,
+    train: Train,
+    optimiser: Optimiser = "sgd",
+    penalty: Penalty = "l2sp",
+    runtimes: Sequence[Runtime] = ("onnx",),
+) -> TailPlan:
+    """Compile the training of a tail.
+
+    Args:
+        tail: The tail.
+        mapped: What gives its maps.
+        train: As for `plan_tail`.
+        optimiser: Likewise.
+        penalty: Likewise.
+        runtimes: Likewise.
+
+    Returns:
+        The tail, compiled. Errors are those of `compile_training`.
+    """
     chosen: Train = train
     if train != "all":
         named = [train] if isinstance(train, str) else list(train)
@@ -230,7 +223,14 @@ def plan_tail(
     if "tflite" not in runtimes:
         return TailPlan(tail, compiled, mapped)
     tflite = as_tflite(compiled, mapped.maps[:4])
-    return TailPlan(tail, compiled, mapped if isinstance(tflite, str) else replace(mapped, runtimes=RUNTIMES), tflite)
+    if isinstance(tflite, str):
+        if "onnx" not in runtimes:
+            raise ConversionError(
+                f"expected a tail that LiteRT can train, found that {tflite}. Cut elsewhere (`acclimate cuts`), leave "
+                f"out last and cut, or add 'onnx' to the runtimes: that variant then has the tail."
+            )
+        return TailPlan(tail, compiled, mapped, tflite)
+    return TailPlan(tail, compiled, replace(mapped, runtimes=tuple(runtimes)), tflite)
 
 
 def starting_head(

@@ -40,6 +40,22 @@ def part_map(content: bytes) -> bytes:
     return write_model(model)
 
 
+def latent_first(content: bytes, width: int) -> bytes:
+    """Return a backbone whose first output is the latent, as TensorFlow's converter need not order them.
+
+    Args:
+        content: The TFLite file, from raw input to latent and map in any order.
+        width: Width of the latent.
+    """
+    model = read_model(content)
+    (graph,) = model.subgraphs
+    shapes = [tuple(int(axis) for axis in graph.tensors[int(place)].shape) for place in graph.outputs]
+    if len(shapes[0]) == 2 and shapes[0][1] == width:
+        return content
+    graph.outputs = list(graph.outputs)[::-1]
+    return write_model(model)
+
+
 def _take_instead(graph: Any, old: int, new: int) -> None:
     for operator in graph.operators:
         operator.inputs = [new if i == old else i for i in operator.inputs]

@@ -1,16 +1,15 @@
 """One backbone for one runtime: export, quantize, compare with the original, and keep what serves best."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from ..edge.runtime.runtime import Embedder
 from ..errors import ConversionError
 from ..manifest import Runtime
-from .conversion_report import Kind, Measured
-from .original import Original, make_float, open_backbone
-from .parity import Parity, require_quantized
+from .backbone_file import BackboneFile
+from .conversion_report import Kind
+from .original import Original, make_float
+from .parity import require_quantized
 from .quantization.calibration import Calibration
-from .quantization.latency import latencies
 from .quantization.search import Search
 from .quantization.sensitivity import LayerCost, Quantized
 from .quantization.trial import Judge, LabelledSamples, Trial, fresh_head_lost
@@ -20,67 +19,6 @@ Progress = Callable[[int, int], None]
 # Slower is what takes a tenth more time, and more than the clock's own unrest.
 _SLOWER, _LEAST_SECONDS = 1.1, 2e-4
 _STEPS = 20
-_KINDS: tuple[Kind, ...] = ("float", "int8", "weights")
-
-
-@dataclass(frozen=True)
-class BackboneFile:
-    """A converted backbone.
-
-    Args:
-        runtime: ``"onnx"`` or ``"tflite"``.
-        kind: ``"int8"``: weights and activations are integers; ``"weights"``: weights only; ``"float"``.
-        trial: The file with its parity.
-        float_parity: The float export against the original.
-        reason: Why this kind, in words.
-        layers: What each layer costs in 8 bits, where that was measured.
-        kept: Places, among the layers, of those that stayed in float.
-        float_convolutions: How many of the first convolutions stayed in float because the caller said so.
-        seconds: Median seconds for one sample with one thread, by kind; empty where nothing was compared.
-        tried: What was tried and is not kept, by kind.
-    """
-
-    runtime: Runtime
-    kind: Kind
-    trial: Trial
-    float_parity: Parity
-    reason: str
-    layers: tuple[LayerCost, ...] = ()
-    kept: tuple[int, ...] = ()
-    float_convolutions: int = 0
-    seconds: tuple[tuple[Kind, float], ...] = ()
-    tried: tuple[tuple[Kind, Trial], ...] = ()
-
-    @property
-    def content(self) -> bytes:
-        """The file."""
-        return self.trial.content
-
-    @property
-    def quantized(self) -> bool:
-        """Whether its weights are integers."""
-        return self.kind != "float"
-
-    def measured(self) -> tuple[Measured, ...]:
-        """Return every kind that was tried, float first."""
-        trials, seconds = {**dict(self.tried), self.kind: self.trial}, dict(self.seconds)
-        return tuple(
-            Measured(
-                kind,
-                len(trials[kind].content),
-                seconds.get(kind),
-                trials[kind].parity,
-                trials[kind].head,
-                trials[kind].own,
-            )
-            for kind in _KINDS
-            if kind in trials
-        )
-
-    @property
-    def parity(self) -> Parity:
-        """The file against the original."""
-        return self.trial.parity
 
 
 def make_variant(
@@ -163,7 +101,7 @@ def quantize_weights(runtime: Runtime, content: bytes) -> bytes:
 def _better(int8: BackboneFile, trial: Trial, judge: Judge, wish: Wish, note: str) -> BackboneFile:
     """Return the better of 8 bits and float, and 8-bit weights where 8 bits are not."""
     tried: dict[Kind, Trial] = {"float": judge.with_head(int8.trial), "int8": trial}
-    seconds = _seconds(int8, tried, judge)
+    seconds = judge.seconds({kind: one.content for kind, one in tried.items()})
     objections = _objections(trial, wish)
     if _slower(seconds["int8"], seconds["float"]):
         objections.append(
@@ -174,20 +112,20 @@ def _better(int8: BackboneFile, trial: Trial, judge: Judge, wish: Wish, note: st
         gain = seconds["float"] / seconds["int8"]
         reason = f"8 bits: {gain:.1f} x as fast as float on this processor, with a centred cosine of "
         reason += f"{trial.parity.whole.cosine:.4f}{fresh_head_lost(trial.head)}."
-        return _kept(int8, "int8", trial, f"{reason} {note}".rstrip(), tried, judge, seconds)
+        return _kept(int8, "int8", trial, f"{reason} {note}".rstrip(), tried, judge)
     found = "; ".join(objections)
     content = int8.content
     weights = judge.with_head(judge.trial(quantize_weights(int8.runtime, content)))
     tried["weights"] = weights
-    seconds = _seconds(int8, tried, judge)
+    seconds |= judge.seconds({"weights": weights.content})
     against = _objections(weights, wish)
     if _slower(seconds["weights"], seconds["float"]):
         against.append(f"take {1e3 * seconds['weights']:.2f} ms where float takes {1e3 * seconds['float']:.2f} ms")
     if against:
         reason = f"float, since 8 bits do not serve: {found}. Nor do 8-bit weights: {'; '.join(against)}."
-        return _kept(int8, "float", tried["float"], reason, tried, judge, seconds)
+        return _kept(int8, "float", tried["float"], reason, tried, judge)
     reason = f"8-bit weights with float activations, since 8 bits do not serve: {found}."
-    return _kept(int8, "weights", weights, reason, tried, judge, seconds)
+    return _kept(int8, "weights", weights, reason, tried, judge)
 
 
 def _kept(
@@ -197,26 +135,18 @@ def _kept(
     reason: str,
     tried: dict[Kind, Trial],
     judge: Judge,
-    seconds: dict[Kind, float] | None = None,
 ) -> BackboneFile:
     whole: dict[Kind, Trial] = {"float": judge.with_head(file.trial), **tried}
+    seconds = judge.seconds({name: one.content for name, one in whole.items()})
     return replace(
         file,
         kind=kind,
         trial=trial,
         reason=reason,
         kept=file.kept if kind == "int8" else (),
-        seconds=tuple((seconds if seconds is not None else _seconds(file, whole, judge)).items()),
+        seconds=tuple(seconds.items()),
         tried=tuple((name, one) for name, one in whole.items() if name != kind),
     )
-
-
-def _seconds(file: BackboneFile, tried: dict[Kind, Trial], judge: Judge) -> dict[Kind, float]:
-    loaded: dict[str, Embedder] = {
-        kind: open_backbone(one.content, file.runtime, judge.original, 1) for kind, one in tried.items()
-    }
-    found = latencies(loaded, judge.original.samples[:1])
-    return {kind: found[kind] for kind in tried}
 
 
 def _slower(seconds: float, than: float) -> bool:

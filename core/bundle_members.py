@@ -20,7 +20,7 @@ def tail_files(runtime: Runtime) -> tuple[str, ...]:
 
 
 def has_tail(manifest: Manifest, runtime: Runtime) -> bool:
-    """Tell whether a variant has a tail; where a bundle has one, its ONNX variant does."""
+    """Tell whether a variant has a tail; where a bundle has one, its ONNX variant does, or the only one."""
     return manifest.tail is not None and f"{runtime}/{_TAIL_FILES[0]}" in manifest.members
 
 
@@ -49,7 +49,8 @@ def check_members(manifest: Manifest, sizes: Mapping[str, int], file: str) -> No
         needed.update((names[0], names[1], names[-1]))
         # Head, source statistics and verdict are about classes.
         allowed.update(names if manifest.classes else needed)
-        if manifest.tail is not None and (variant.runtime == "onnx" or has_tail(manifest, variant.runtime)):
+        must = variant.runtime == "onnx" or len(manifest.variants) == 1
+        if manifest.tail is not None and (must or has_tail(manifest, variant.runtime)):
             needed.update(f"{variant.runtime}/{name}" for name in tail_files(variant.runtime))
     if stored != listed or not needed <= set(stored) <= allowed | needed:
         raise BundleFormatError(

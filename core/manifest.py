@@ -230,8 +230,6 @@ class Manifest:
     def _check_tail(self, tail: TailCut) -> None:
         if self.task != "classification":
             raise _wrong("tail", "none for another task than classification", "one")
-        if "onnx" not in [variant.runtime for variant in self.variants]:
-            raise _wrong("tail", "none without an ONNX variant", "one")
         if math.prod(tail.shape) > MAX_MAP:
             raise _wrong("tail.shape", f"at most {MAX_MAP:,} values", f"{math.prod(tail.shape):,}")
         if tail.axis > len(tail.shape):

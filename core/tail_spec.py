@@ -45,6 +45,9 @@ MAX_SPEC = 2**20
 MAX_PARAMETERS = 4_096
 MAX_PARAMETER_NAME = 200
 MAX_PARAMETER_ELEMENTS = 2**26
+MAX_WORKING = 2**40
+# Rows of a batch of maps, in training and elsewhere.
+BATCH = 32
 # Names of the scalar inputs of each optimiser, and the kinds of its state.
 SCALARS: Mapping[str, tuple[str, ...]] = {
     "sgd": ("learning_rate", "momentum"),
@@ -83,6 +86,8 @@ class Spec:
         weight: Name of the head's weight ``(k, c)`` among the parameters: its rows and the logits are free in number.
             None where the number of classes is fixed; never in a bundle.
         bias: Name of the head's bias ``(k,)`` among the parameters; None without one.
+        working: Bytes of intermediate results that the two models hold at once, on `BATCH` rows and as many classes as
+            were shipped, together; 0 where nobody has looked.
     """
 
     map: tuple[int, ...]
@@ -94,6 +99,7 @@ class Spec:
     parameters: tuple[Parameter, ...]
     weight: str | None = None
     bias: str | None = None
+    working: int = 0
 
     @property
     def head(self) -> tuple[str, ...]:
@@ -127,7 +133,10 @@ class Spec:
 
     def to_json(self) -> str:
         """Return it as JSON, the same for equal specs."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True, separators=(",", ":"))
+        content = {"format": FORMAT, **asdict(self)}
+        if not self.working:
+            del content["working"]
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, content: str | bytes) -> "Spec":
@@ -140,7 +149,7 @@ class Spec:
         found = raw.pop("format", None) if isinstance(raw, dict) else None
         if type(found) is not int or found != FORMAT:
             raise wrong("tail.format", str(FORMAT), f"{found!r:.40}")
-        spec = cls(**members(cls, raw, "tail", _SPEC))
+        spec = cls(**members(cls, raw, "tail", _SPEC, optional=("working",)))
         spec._check()
         return spec
 
@@ -194,4 +203,5 @@ _SPEC: Mapping[str, Reader] = {
     "parameters": several(into(Parameter, _PARAMETER), 1, MAX_PARAMETERS),
     "weight": optional(_parameter_name),
     "bias": optional(_parameter_name),
+    "working": integer(0, MAX_WORKING),
 }

@@ -19,17 +19,23 @@ def export(session: Session, path: str | os.PathLike[str], *, overwrite: bool) -
     runtime, head = session.runtime, now.head
     backbone, about = session.bundle.backbone(runtime), session.bundle.manifest
     if now.tail is not None and session.tail is not None:
-        from .export.tail_onnx import export_tail
+        tail, parameters = session.tail, now.tail.head.parameters
+        if runtime == "onnx":
+            from .export.tail_onnx import export_tail
 
-        content = export_tail(
-            backbone,
-            session.tail,
-            now.tail.head.parameters,
-            now.names,
-            head.columns,
-            spec=about.input,
-            provenance=about.provenance,
-        )
+            content = export_tail(
+                backbone,
+                tail,
+                parameters,
+                now.names,
+                head.columns,
+                spec=about.input,
+                provenance=about.provenance,
+            )
+        else:
+            from .export.tail_tflite import export_tail_tflite
+
+            content = export_tail_tflite(backbone, about.width, tail, parameters, now.names, head.columns)
     elif runtime == "onnx":
         from .export.onnx import export_onnx
 

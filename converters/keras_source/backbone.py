@@ -1,7 +1,7 @@
-"""The backbone as one Keras model: raw samples in, averages at the taps and the cut out."""
+"""The backbone as one Keras model: raw samples in, averages or maxima at the taps and the cut out."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,8 @@ from ...errors import CalibrationError, CutError
 from ..graph_names import BACKBONE, INPUT, OUTPUT, PREPROCESS
 from .head import Head, find_head
 from .preparation import Preparation
-from .stages import choose_taps
-from .unroll import Step, Symbol, check_structure, unroll
+from .stages import KerasTap, choose_taps, with_maxima
+from .unroll import Symbol, check_structure, unroll
 
 _BATCH = 16
 
@@ -24,6 +24,7 @@ class Backbone:
         sample: ``(n, ...)`` raw samples.
         preparation: What stands in front; its scale must be known.
         taps: See `choose_taps`.
+        pooling: ``"mean-max"`` puts the maxima of each tapped map beside its means.
 
     Raises:
         CutError: If the model cannot be split.
@@ -31,7 +32,12 @@ class Backbone:
     """
 
     def __init__(
-        self, model: Any, sample: NDArray[np.generic], preparation: Preparation, taps: str | Sequence[str]
+        self,
+        model: Any,
+        sample: NDArray[np.generic],
+        preparation: Preparation,
+        taps: str | Sequence[str],
+        pooling: str = "mean",
     ) -> None:
         import keras
 
@@ -55,15 +61,26 @@ class Backbone:
         self._raw, self._front, self._x = raw, front, x
         points = choose_taps(self.steps, self.head.step.inputs[0], taps)
         self.names, self._parts = [f"{self.head.step.name}:input"], [self.head.cut]
-        self._keep(points, sample)
-        trunk = self._model(self._join())
-        self.whole = keras.Model(raw, trunk(front(raw)), name="whole")
+        self._keep(points, sample, pooling)
+        self._latent = self._join()
+        self.whole = self._whole(self._latent)
 
     def run(self, samples: NDArray[np.generic]) -> NDArray[np.float32]:
         """Return the latents ``(n, d) float32`` of raw samples, a batch at a time."""
         parts = [
             np.asarray(self.whole(samples[i : i + _BATCH], training=False)) for i in range(0, len(samples), _BATCH)
         ]
+        return np.concatenate(parts)
+
+    def with_map(self, cut: Symbol, *, features: bool = False) -> Any:
+        """Return the backbone that gives a map beside the latent, and what goes into the head where that is asked."""
+        more = [self.head.cut] if features and self.head.cut is not self._latent else []
+        return self._whole([self._latent, cut, *more])
+
+    def run_maps(self, cut: Symbol, samples: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Return the maps ``(n, *shape) float32`` of raw samples, a batch at a time."""
+        model = self._whole(cut)
+        parts = [np.asarray(model(samples[i : i + _BATCH], training=False)) for i in range(0, len(samples), _BATCH)]
         return np.concatenate(parts)
 
     @property
@@ -76,25 +93,32 @@ class Backbone:
         shapes = [step.shape for step in self.steps] + [tuple(weight.shape) for weight in self.whole.weights]
         return {int(axis) for shape in shapes for axis in shape if axis}
 
-    def _keep(self, points: Sequence[Step], sample: NDArray[np.generic]) -> None:
-        """Keep the taps that do not repeat the cut or each other."""
+    def _keep(self, points: Sequence[KerasTap], sample: NDArray[np.generic], pooling: str) -> None:
+        """Keep the taps that do not repeat the cut or each other, with the maxima of those kept if they are wanted."""
         if not points:
             return
-        averages = [average(step.output, i) for i, step in enumerate(points)]
+        pooled = [pool(tap.step.output, tap.pool, i) for i, tap in enumerate(points)]
         found = self._front(sample, training=False)
-        *parts, cut = (np.asarray(part) for part in self._model([*averages, self.head.cut])(found, training=False))
+        *parts, cut = (np.asarray(part) for part in self._model([*pooled, self.head.cut])(found, training=False))
         known = [cut]
-        kept: list[tuple[str, Symbol]] = []
-        for step, symbol, part in zip(points, averages, parts, strict=True):
+        kept: dict[KerasTap, Symbol] = {}
+        for tap, symbol, part in zip(points, pooled, parts, strict=True):
             n, width = part.shape
             # A cut that is a flattened map already holds that map's averages.
             flat = [cut.reshape(n, -1, width).mean(1)] if cut.shape[1] % width == 0 else []
             tiny = 1e-5 * float(np.abs(part).max()) + 1e-12
             if not any(k.shape == part.shape and np.abs(k - part).max() <= tiny for k in [*known, *flat]):
-                kept.append((step.name, symbol))
+                kept[tap] = symbol
                 known.append(part)
-        self.names = [*(name for name, _ in kept), *self.names]
-        self._parts = [*(symbol for _, symbol in kept), *self._parts]
+        taps = tuple(kept) if pooling == "mean" else with_maxima(tuple(kept))
+        more = {tap: pool(tap.step.output, tap.pool, len(points) + i) for i, tap in enumerate(taps) if tap not in kept}
+        self.names = [*(tap.name for tap in taps), *self.names]
+        self._parts = [*((kept | more)[tap] for tap in taps), *self._parts]
+
+    def _whole(self, result: Any) -> Any:
+        import keras
+
+        return keras.Model(self._raw, self._model(result)(self._front(self._raw)), name="whole")
 
     def _model(self, result: Any) -> Any:
         import keras
@@ -129,12 +153,14 @@ def prepare(raw: Symbol, preparation: Preparation) -> Symbol:
     return x if preparation.shift is None else x + preparation.shift
 
 
-def average(x: Symbol, number: int) -> Symbol:
-    """Average activations ``(n, ..., channels)`` over positions."""
+def pool(x: Symbol, kind: Literal["mean", "max"], number: int) -> Symbol:
+    """Pool activations ``(n, ..., channels)`` over positions."""
     from keras import layers
 
-    pool = {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D, 5: layers.GlobalAveragePooling3D}
-    return pool[len(x.shape)](name=f"tap_{number}")(x) if len(x.shape) in pool else x
+    means = {3: layers.GlobalAveragePooling1D, 4: layers.GlobalAveragePooling2D, 5: layers.GlobalAveragePooling3D}
+    maxima = {3: layers.GlobalMaxPooling1D, 4: layers.GlobalMaxPooling2D, 5: layers.GlobalMaxPooling3D}
+    known = maxima if kind == "max" else means
+    return known[len(x.shape)](name=f"tap_{number}")(x) if len(x.shape) in known else x
 
 
 def _taken(model: Any, prepared: Symbol) -> tuple[int, ...]:

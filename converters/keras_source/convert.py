@@ -1,69 +1,45 @@
 """From a trained Keras 3 model to one bundle, without torch."""
 
 import os
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import CalibrationError, CutError, InputError
+from ...errors import CalibrationError, InputError
 from ...extras import require
-from ...manifest import MAX_WIDTH, RUNTIMES, Runtime, Tap, Task
+from ...manifest import RUNTIMES, Runtime, Task
+from ..arguments import check_arguments
 from ..conversion_report import ConversionReport
-from ..finish import Finish, Steps, check_arguments
+from ..finish import Finish
 from ..original import ExportedFiles, Original
-from ..padding import pad_weight
 from ..parity import MOST_LOST, QUANTIZED_COSINE
 from ..quantization.calibration import Calibration, check_structure
 from ..quantization.wish import FloatConvolutions, Quantize, Wish, check_wish
 from ..samples import calibrated_on, check_calibration, frame_spec, made_samples, sample_spec
 from ..source import HeadChoice
 from ..source_data import Source, SourceData
+from ..steps import Steps
+from ..tap_pooling import Pooling, check_pooling
 from ..tasks import name_outputs
 from ..variant import Progress
-from .archive import check_archive
+from .locate import KerasModel, locate
+from .parts import read_parts
 from .preparation import frame_preparation, sample_preparation
 from .process import run_worker
-from .request import HEAD, LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
+from .request import LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
 
-Float32 = NDArray[np.float32]
+if TYPE_CHECKING:
+    from ..tail_arguments import Train
+    from ..tail_plan import TailPlan
+    from ..training.objective import Penalty
+    from ..training.optimiser import Optimiser
+
 _IMAGENET = 1000
-_WEIGHTS = (".h5", ".hdf5", ".keras")
-_RANDOM = "random"
-
-
-class KerasModel(Protocol):
-    """A Keras model in this process."""
-
-    def save(self, path: str) -> None:
-        """Write it into a ``.keras`` file."""
-
-
-@dataclass(frozen=True, eq=False)
-class KerasParts:
-    """Taps, cut and head of a Keras model (`finish.Parts`).
-
-    Args:
-        taps: What the latent consists of; the cut is the last.
-        cut: Name of the cut.
-        weight: ``(k, c) float32``, the head's weight on the cut.
-        bias: ``(k,) float32``.
-    """
-
-    taps: tuple[Tap, ...]
-    cut: str
-    weight: Float32
-    bias: Float32
-
-    def padded_weight(self) -> Float32:
-        """Return the head's weight on the whole latent, ``(k, d) float32``: zero for every tap but the cut."""
-        return pad_weight(self.weight, self.taps)
 
 
 def convert_keras(
@@ -79,6 +55,12 @@ def convert_keras(
     source: Source | None = None,
     head: HeadChoice | None = "keep",
     taps: str | Sequence[str] = "all",
+    pooling: Pooling = "mean",
+    last: int | None = None,
+    cut: str | None = None,
+    train: "Train" = "all",
+    optimiser: "Optimiser" = "sgd",
+    penalty: "Penalty" = "l2sp",
     runtimes: Sequence[Runtime] = RUNTIMES,
     quantize: Quantize = "auto",
     calibrate: Calibration = "minmax",
@@ -116,6 +98,12 @@ def convert_keras(
         head: As for `convert`.
         taps: ``"all"`` for the last layer of each spatial resolution and the cut, ``"last"`` for the cut alone, or
             names of layers.
+        pooling: As for `convert`.
+        last: As for `convert`: a tail of so many blocks besides the head. Its training is compiled with torch.
+        cut: The same, by the name of the layer whose output the tail takes.
+        train: As for `convert`; names are those of the exported ONNX file.
+        optimiser: As for `convert`.
+        penalty: As for `convert`.
         runtimes: As for `convert`.
         quantize: As for `convert`.
         calibrate: As for `convert`.
@@ -158,10 +146,13 @@ def convert_keras(
         licence=licence,
         provenance=provenance,
     )
+    _check_tail(last, cut, task, train, optimiser, penalty, head, with_source=source is not None)
     for module in ("tensorflow", "tf2onnx", "onnx", "onnxruntime"):
         require(module, extra="keras", needed_by="converting a Keras model")
     wish = Wish(quantize, calibrate, float_convolutions, least_cosine, most_lost, every_layer)
     check_wish(wish)
+    check_pooling(pooling, taps)
+    where = cut if cut is not None else last
     check_calibration(calibration)
     check_structure(calibration)
     steps = Steps(progress, runtimes)
@@ -179,7 +170,7 @@ def convert_keras(
     height, width = resize or (shape[0], shape[1] if len(shape) > 1 else 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        file, application = _locate(model, weights, folder)
+        file, application = locate(model, weights, folder)
         if application is not None and not frames:
             raise CalibrationError(
                 f"expected uint8 frames for keras.applications.{application}, found float32 samples."
@@ -194,17 +185,36 @@ def convert_keras(
             taps if isinstance(taps, str) else list(taps),
             mean is not None or std is not None,
             list(runtimes),
+            pooling,
+            where,
         )
         request.write(folder)
         preparation.write(folder / PREPARATION)
         np.save(folder / SAMPLES, samples, allow_pickle=False)
         answer = run_worker(folder)
-        parts = _parts(answer, folder, task, keeps=head == "keep")
+        parts = read_parts(answer, folder, task, keeps=head == "keep")
         latents = np.load(folder / LATENTS, allow_pickle=False)
         files = {runtime: _float_file(folder, runtime, answer) for runtime in runtimes}
+        plan: TailPlan | None = None
+        if where is not None:
+            # torch is needed for a tail alone.
+            from .tail import plan_keras_tail
+
+            plan = plan_keras_tail(
+                folder,
+                answer,
+                parts,
+                samples,
+                train=train,
+                optimiser=optimiser,
+                penalty=penalty,
+                runtimes=runtimes,
+            )
     return Finish(
         path=path,
-        original=Original(ExportedFiles(files), spec, parts.taps, samples, latents),
+        original=Original(
+            ExportedFiles(files), spec, parts.taps, samples, latents, None if plan is None else plan.mapped
+        ),
         probes=made_samples(spec, preparation.scale, preparation.shift),
         parts=parts,
         outputs=name_outputs(
@@ -218,6 +228,7 @@ def convert_keras(
         source=data,
         runtimes=runtimes,
         wish=wish,
+        plan=plan,
         provenance={"scaling": answer.scaling, **(provenance or {})},
         licence=licence,
         overwrite=overwrite,
@@ -225,76 +236,29 @@ def convert_keras(
     ).write(steps, start)
 
 
-def _locate(
-    model: "str | os.PathLike[str] | KerasModel", weights: str | os.PathLike[str] | None, folder: Path
-) -> tuple[Path | None, str | None]:
-    """Return the file to load, or the application to build."""
-    text = os.fspath(model) if isinstance(model, str | os.PathLike) else ""
-    if text.startswith("keras:"):
-        return None, _application(text.removeprefix("keras:"), weights)
-    if weights is not None:
-        raise InputError("expected weights only for keras:NAME, found them for a whole model. Leave weights out.")
-    if not isinstance(model, str | os.PathLike):
-        if not callable(getattr(model, "save", None)):
-            raise CutError(f"expected a Keras model, found {type(model).__name__}. Pass the model itself or its file.")
-        file = folder / "model.keras"
-        model.save(str(file))
-    else:
-        file = Path(text)
-        if file.suffix.lower() != ".keras":
-            raise InputError(
-                f"expected keras:NAME or a .keras file, found {text!r}. Save the model with model.save('model.keras')."
-            )
-    check_archive(file)
-    return file, None
+def _check_tail(
+    last: int | None,
+    cut: str | None,
+    task: Task,
+    train: "Train",
+    optimiser: "Optimiser",
+    penalty: "Penalty",
+    head: HeadChoice | None,
+    *,
+    with_source: bool,
+) -> None:
+    deeper = last is not None or cut is not None
+    if not deeper and (train, optimiser, penalty) == ("all", "sgd", "l2sp"):
+        return
+    if deeper:
+        require("torch", extra="convert", needed_by="the tail of a Keras model")
+        require("onnxscript", extra="convert", needed_by="the tail of a Keras model")
+        from ..tail_arguments import check_tail_arguments, check_training
 
-
-def _application(name: str, weights: str | os.PathLike[str] | None) -> str:
-    name, _, wanted = name.partition("@")
-    if not re.fullmatch(r"[A-Za-z]\w{0,60}", name, re.ASCII):
-        raise InputError(f"expected keras:NAME with a name of keras.applications, found {name!r}.")
-    if wanted not in ("", _RANDOM) or bool(wanted) == (weights is not None):
-        raise InputError(
-            f"expected weights for keras:{name} from a file, or keras:{name}@random for none, found "
-            f"{'both' if wanted and weights is not None else repr(wanted) if wanted else 'neither'}. For those of "
-            f"ImageNet: python -c \"import keras; keras.applications.{name}().save('model.keras')\", then convert that."
-        )
-    if weights is not None:
-        file = Path(weights)
-        if not file.is_file() or file.suffix.lower() not in _WEIGHTS:
-            found = "another kind" if file.is_file() else "no file"
-            raise InputError(f"expected weights in a .h5 or .keras file, found {found} at {file}. Check the path.")
-        if file.suffix.lower() == ".keras":
-            check_archive(file)
-    return name
-
-
-def _parts(answer: Answer, folder: Path, task: Task, *, keeps: bool) -> KerasParts:
-    taps, offset = [], 0
-    for name, width in answer.taps:
-        taps.append(Tap(name, offset, width))
-        offset += width
-    if offset > MAX_WIDTH:
-        raise CutError(
-            f"expected a latent of at most {MAX_WIDTH:,} dimensions, found {offset:,}: {list(answer.taps)}. "
-            f"Convert with taps='last', or name fewer."
-        )
-    with np.load(folder / HEAD, allow_pickle=False) as head:
-        weight, bias = head["weight"], head["bias"]
-    if keeps and task == "regression" and answer.activation != "linear":
-        raise CutError(
-            f"expected a head for regression without an activation, found {answer.activation}. "
-            f"Convert with head='fit' or head=None."
-        )
-    if task == "classification" and len(bias) == 1:
-        # What tells one class from the other, as two outputs: softmax of (0, z) is sigmoid of z.
-        weight, bias = np.concatenate([np.zeros_like(weight), weight]), np.concatenate([np.zeros_like(bias), bias])
-    elif keeps and answer.activation == "sigmoid":
-        raise CutError(
-            f"expected one class per sample, found {len(bias)} outputs with a sigmoid each, any number of which may be "
-            f"true. Convert with head='fit' or head=None."
-        )
-    return KerasParts(tuple(taps), taps[-1].name, weight, bias)
+        check_tail_arguments(last, cut, task, train)
+        check_training(optimiser, penalty, head, deeper=True, with_source=with_source)
+        return
+    raise InputError("expected `train`, `optimiser` and `penalty` beside a tail, found one without. Pass last or cut.")
 
 
 def _float_file(folder: Path, runtime: Runtime, answer: Answer) -> bytes:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ConversionError
-from ..graph_names import INPUT, OUTPUT, PREPROCESS
+from ..graph_names import INPUT, MAP, OUTPUT, PREPROCESS
 from .fold import fold_channels
+from .request import FEATURES
 
 # The newest that tf2onnx writes and the oldest that has what its layers need.
 _OPSET = 17
@@ -24,7 +25,8 @@ def write_onnx(model: Any, path: Path) -> None:
     """Export with tf2onnx; the batch axis stays free.
 
     Args:
-        model: The whole backbone, a ``keras.Model`` with one input ``(n, ...)`` and one output ``(n, d)``.
+        model: The whole backbone, a ``keras.Model`` with one input ``(n, ...)`` and one output ``(n, d)``, or with map
+            and features as further outputs.
         path: Where to write.
 
     Raises:
@@ -38,6 +40,7 @@ def write_onnx(model: Any, path: Path) -> None:
     signature = [tensorflow.TensorSpec((None, *given.shape[1:]), given.dtype, name=INPUT)]
     try:
         proto, _ = tf2onnx.convert.from_keras(model, signature, opset=_OPSET)
+        replace_erfc(proto.graph)
         fold_channels(proto.graph)
         rename(proto)
         onnx.checker.check_model(proto, full_check=True)
@@ -53,6 +56,7 @@ def write_onnx(model: Any, path: Path) -> None:
 def rename(proto: Any) -> None:
     """Give a graph's ends the names that the quantizer knows, and its nodes names that tell preprocessing apart."""
     graph = proto.graph
+    _part_outputs(graph)
     names = {graph.input[0].name: INPUT, graph.output[0].name: OUTPUT}
     graph.input[0].name, graph.output[0].name = INPUT, OUTPUT
     for i, node in enumerate(graph.node):
@@ -63,9 +67,38 @@ def rename(proto: Any) -> None:
             for k, name in enumerate(values):
                 values[k] = names.get(name, name)
     graph.input[0].type.tensor_type.shape.dim[0].dim_param = "n"
-    graph.output[0].type.tensor_type.shape.dim[0].dim_param = "n"
+    for output in graph.output:
+        output.type.tensor_type.shape.dim[0].dim_param = "n"
     graph.name, graph.doc_string, proto.doc_string = "backbone", "", ""
     del proto.metadata_props[:], graph.value_info[:]
+
+
+def replace_erfc(graph: Any) -> None:
+    """Write the complement of the error function, which tf2onnx leaves as TensorFlow's operator, as what it is."""
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    nodes: list[Any] = []
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        one, inside = f"{node.output[0]}/one", f"{node.output[0]}/erf"
+        graph.initializer.append(numpy_helper.from_array(np.ones((), np.float32), one))
+        nodes.append(helper.make_node("Erf", [node.input[0]], [inside], name=f"{node.name}/Erf"))
+        nodes.append(helper.make_node("Sub", [one, inside], [node.output[0]], name=node.name))
+    copies = [type(node).FromString(node.SerializeToString()) for node in nodes]
+    del graph.node[:]
+    graph.node.extend(copies)
+
+
+def _part_outputs(graph: Any) -> None:
+    """Let map and features leave by nodes of their own: the network goes on from the map."""
+    from onnx import helper
+
+    for output, name in zip(list(graph.output)[1:], (MAP, FEATURES), strict=False):
+        graph.node.append(helper.make_node("Identity", [output.name], [name], name=f"{name}/Identity"))
+        output.name = name
 
 
 def write_tflite(model: Any, batch: int, path: Path) -> None:

@@ -10,10 +10,7 @@ from ... import errors
 from .request import REPORT, Answer
 
 # torch cannot be imported there by anything: the two libraries in one process end it sooner or later.
-_START = (
-    "import runpy, sys; sys.modules['torch'] = None; "
-    "runpy.run_module('acclimate.converters.keras_source.worker', run_name='__main__')"
-)
+_START = "from acclimate.converters.keras_source.without_torch import start; start()"
 _TOLD = {
     error.__name__: error
     for error in (errors.InputError, errors.CutError, errors.CalibrationError, errors.ConversionError)

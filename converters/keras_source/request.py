@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 REQUEST, REPORT, SAMPLES, LATENTS, HEAD = "request.json", "report.json", "samples.npy", "latents.npy", "head.npz"
+MAPS = "maps.npy"
+# An output of the exported file beside latent and map: what goes into the head.
+FEATURES = "features"
 PREPARATION = "preparation.npz"
 
 
@@ -24,6 +27,8 @@ class Request:
         taps: ``"all"``, ``"last"`` or names of layers.
         own_scale: Whether the preparation says how values are scaled; else it is the model's own way.
         runtimes: ``"onnx"``, ``"tflite"`` or both.
+        pooling: ``"mean"`` or ``"mean-max"``.
+        cut: Where a tail begins: name of a layer, or a number of blocks. Maps of the samples are then wanted too.
     """
 
     path: str | None
@@ -35,6 +40,8 @@ class Request:
     taps: str | Sequence[str]
     own_scale: bool
     runtimes: Sequence[str]
+    pooling: str = "mean"
+    cut: str | int | None = None
 
     def write(self, folder: Path) -> None:
         """Write the request into a folder."""
@@ -59,6 +66,7 @@ class Answer:
         batch: Batch size that the TFLite file was exported with (`tflite_batch`).
         scaling: How values are scaled before the model, in words.
         tools: Versions of what was used.
+        cut: Name of the layer where a tail begins. Maps and the exported files that give them lie beside it.
     """
 
     error: str | None = None
@@ -68,6 +76,7 @@ class Answer:
     batch: int = 1
     scaling: str = ""
     tools: dict[str, str] = field(default_factory=dict)
+    cut: str = ""
 
     def write(self, folder: Path) -> None:
         """Write the answer into a folder."""
@@ -80,6 +89,6 @@ class Answer:
         return cls(**{**raw, "taps": tuple((name, width) for name, width in raw["taps"])})
 
 
-def exported(folder: Path, runtime: str) -> Path:
-    """Return where the exported file of a runtime lies."""
-    return folder / f"float.{runtime}"
+def exported(folder: Path, runtime: str, *, mapped: bool = False) -> Path:
+    """Return where the exported file of a runtime lies; `mapped` is the one that gives maps, of ONNX features too."""
+    return folder / f"{'mapped' if mapped else 'float'}.{runtime}"

@@ -3,8 +3,11 @@
 import difflib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from ...errors import CutError
+from ..tap_pooling import MAX
 from .head import IDLE
 from .unroll import Step, Symbol, before
 
@@ -18,16 +21,35 @@ _MOVES = (
 )
 
 
-def choose_taps(steps: Sequence[Step], end: Symbol, wanted: str | Sequence[str]) -> tuple[Step, ...]:
+@dataclass(frozen=True, eq=False)
+class KerasTap:
+    """A layer whose output is pooled over positions.
+
+    Args:
+        step: The layer.
+        pool: Whether the mean is meant or the maximum.
+    """
+
+    step: Step
+    pool: Literal["mean", "max"] = "mean"
+
+    @property
+    def name(self) -> str:
+        """Name of the tap."""
+        return self.step.name + (MAX if self.pool == "max" else "")
+
+
+def choose_taps(steps: Sequence[Step], end: Symbol, wanted: str | Sequence[str]) -> tuple[KerasTap, ...]:
     """Choose the taps in front of the cut.
 
     Args:
         steps: The model (`unroll`).
         end: What goes into the head.
-        wanted: ``"last"`` for none, ``"all"`` for the ends of stages, or names of layers.
+        wanted: ``"last"`` for none, ``"all"`` for the ends of stages, or names of layers; ``"NAME:max"`` means the
+            maxima over positions.
 
     Returns:
-        The steps whose outputs are averaged over positions.
+        The taps.
 
     Raises:
         CutError: If a name means no layer in front of the cut.
@@ -36,10 +58,31 @@ def choose_taps(steps: Sequence[Step], end: Symbol, wanted: str | Sequence[str])
         return ()
     leading = before(steps, end)
     if wanted == "all":
-        return stage_ends(leading)[-_MOST:]
+        return tuple(KerasTap(step) for step in stage_ends(leading)[-_MOST:])
     if isinstance(wanted, str):
         raise CutError(f"expected taps 'last', 'all' or a list of layer names, found {wanted!r}.")
-    return tuple(_named(name, leading) for name in wanted)
+    return tuple(_tap(name, leading) for name in wanted)
+
+
+def with_maxima(taps: Sequence[KerasTap]) -> tuple[KerasTap, ...]:
+    """Put the maxima of each map beside its means; what is there by name already is taken once."""
+    return tuple({one.name: one for tap in taps for one in (tap, *_maxima(tap.step))}.values())
+
+
+def _tap(name: str, steps: Sequence[Step]) -> KerasTap:
+    step = _named(name.removesuffix(MAX), steps)
+    if not name.endswith(MAX):
+        return KerasTap(step)
+    found = _maxima(step)
+    if not found:
+        raise CutError(f"expected a map with several positions for {name!r}, found {step.shape}. Leave '{MAX}' out.")
+    return found[0]
+
+
+def _maxima(step: Step) -> tuple[KerasTap, ...]:
+    """Return the tap of the maxima of a map, if it is one with several positions."""
+    several = any(length is None or length > 1 for length in step.shape[1:-1])
+    return (KerasTap(step, "max"),) if 3 <= len(step.shape) <= 5 and several else ()
 
 
 def stage_ends(steps: Sequence[Step]) -> tuple[Step, ...]:

@@ -11,11 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ... import errors
+from ..mapped_samples import mapped_samples
 from .backbone import Backbone
+from .blocks import find_cut
 from .export import telling_batch, write_onnx, write_tflite
 from .models import load_model
 from .preparation import Preparation, for_channels
-from .request import HEAD, LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
+from .request import HEAD, LATENTS, MAPS, PREPARATION, SAMPLES, Answer, Request, exported
 from .scaling import model_scaling
 from .unroll import check_structure
 
@@ -47,7 +49,7 @@ def convert(request: Request, folder: Path) -> Answer:
         preparation = for_channels(preparation, samples.shape[-1], model.inputs[0].shape[-1])
         if not request.own_scale:
             preparation, scaling = model_scaling(request.application, model, preparation)
-    backbone = Backbone(model, samples[:4], preparation, request.taps)
+    backbone = Backbone(model, samples[:4], preparation, request.taps, request.pooling)
     latents = backbone.run(samples)
     _check(latents, backbone.run(samples[:2]))
     np.save(folder / LATENTS, latents, allow_pickle=False)
@@ -57,7 +59,20 @@ def convert(request: Request, folder: Path) -> Answer:
         write_onnx(backbone.whole, exported(folder, "onnx"))
     if "tflite" in request.runtimes:
         write_tflite(backbone.whole, batch, exported(folder, "tflite"))
-    return Answer(None, "", backbone.taps, backbone.head.activation, batch, scaling, _tools())
+    cut = "" if request.cut is None else _write_tail(backbone, request, samples, folder, batch)
+    return Answer(None, "", backbone.taps, backbone.head.activation, batch, scaling, _tools(), cut)
+
+
+def _write_tail(backbone: Backbone, request: Request, samples: NDArray[np.generic], folder: Path, batch: int) -> str:
+    """Write what gives maps, and the maps of the samples; return the name of the cut."""
+    assert request.cut is not None  # noqa: S101  said by the caller
+    cut = find_cut(backbone.steps, backbone.head.step.inputs[0], request.cut)
+    np.save(folder / MAPS, backbone.run_maps(cut.output, mapped_samples(samples)), allow_pickle=False)
+    # The tail is made from this file, whatever the runtimes.
+    write_onnx(backbone.with_map(cut.output, features=True), exported(folder, "onnx", mapped=True))
+    if "tflite" in request.runtimes:
+        write_tflite(backbone.with_map(cut.output), batch, exported(folder, "tflite", mapped=True))
+    return cut.name
 
 
 def _check(latents: Float32, again: Float32) -> None:

@@ -1,4 +1,4 @@
-"""Assemble a backbone from an ONNX network: preprocessing in front, averages at the taps, one latent out."""
+"""Assemble a backbone from an ONNX network: preprocessing in front, averages or maxima at the taps, one latent out."""
 
 import tempfile
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from ...errors import ConversionError
-from ..graph_names import INPUT, OUTPUT
+from ..graph_names import INPUT, MAP, OUTPUT
 from ..quiet import quiet
 from .batch import BATCH
 from .graph import drop_unused
@@ -20,7 +20,7 @@ from .taps import OnnxTap
 
 _NETWORK = "net"
 _TYPES = {"uint8": onnx.TensorProto.UINT8, "float32": onnx.TensorProto.FLOAT}
-# From this opset on the axes of a mean are an input.
+# From this opset on the axes of a mean or a maximum are an input.
 _AXES_AS_INPUT = 18
 
 
@@ -32,25 +32,27 @@ def assemble(
     shape: tuple[int, ...],
     dtype: str,
     simplify: bool,
+    cut: OnnxTap | None = None,
 ) -> bytes:
     """Make the backbone.
 
     Args:
         network: One input with a free batch axis.
         prepare: From raw samples to what the network takes (`preprocess_nodes`).
-        taps: What is averaged and joined, the cut last.
+        taps: What is pooled and joined, the cut last.
         shape: Shape of one raw sample.
         dtype: Its type.
         simplify: Whether ONNX Runtime's basic optimizations go over the network first: BatchNorm is folded into
             convolutions, which quantization needs.
+        cut: Where a tail begins.
 
     Returns:
-        The ONNX file from ``"input"`` ``(n, *shape)`` to ``"latent"`` ``(n, d) float32``.
+        The ONNX file from ``"input"`` ``(n, *shape)`` to ``"latent"`` ``(n, d) float32`` and, with a cut, ``"map"``.
 
     Raises:
         ConversionError: If the result is not valid.
     """
-    part = _cut_off(network, taps)
+    part = _cut_off(network, taps if cut is None else [*taps, cut])
     part = _simplified(part) if simplify else part
     names = _rename(part)
     graph = part.graph
@@ -60,17 +62,22 @@ def assemble(
     nodes += graph.node
     parts = []
     for i, tap in enumerate(taps):
-        more, weights, name = _average(names[tap.tensor], tap, opset, i)
+        more, weights, name = _pool(names[tap.tensor], tap, opset, i)
         nodes += more
         constants += weights
         parts.append(name)
     nodes.append(helper.make_node("Concat", parts, [OUTPUT], name="taps/Concat", axis=1))
     width = sum(tap.width for tap in taps)
+    outputs = [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [BATCH, width])]
+    if cut is not None:
+        # It leaves by a node of its own: the network goes on from it, and the quantizer renames what leaves.
+        nodes.append(helper.make_node("Identity", [names[cut.tensor]], [MAP], name="map/Identity"))
+        outputs.append(helper.make_tensor_value_info(MAP, onnx.TensorProto.FLOAT, [BATCH, *cut.shape]))
     made = helper.make_graph(
         nodes,
         "backbone",
         [helper.make_tensor_value_info(INPUT, _TYPES[dtype], [BATCH, *shape])],
-        [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [BATCH, width])],
+        outputs,
         [*graph.initializer, *constants],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", opset)], ir_version=part.ir_version)
@@ -138,27 +145,25 @@ def _rename(part: onnx.ModelProto) -> dict[str, str]:
     return names
 
 
-def _average(
+def _pool(
     tensor: str, tap: OnnxTap, opset: int, place: int
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto], str]:
-    """Return the nodes that average a tensor over its positions, their constants, and the name of the result."""
+    """Return the nodes that pool a tensor over its positions, their constants, and the name of the result."""
     rank, name = len(tap.shape) + 1, f"taps/{place}"
     if rank == 2:
         return [], [], tensor
     if rank == 4 and tap.axis == 1:
-        pooled = helper.make_node("GlobalAveragePool", [tensor], [f"{name}/pooled"], name=f"{name}/GlobalAveragePool")
+        kind = "GlobalMaxPool" if tap.pool == "max" else "GlobalAveragePool"
+        pooled = helper.make_node(kind, [tensor], [f"{name}/pooled"], name=f"{name}/{kind}")
         return (
             [pooled, helper.make_node("Flatten", [f"{name}/pooled"], [name], name=f"{name}/Flatten", axis=1)],
             [],
             name,
         )
     axes = [i for i in range(1, rank) if i != tap.axis]
+    kind = "ReduceMax" if tap.pool == "max" else "ReduceMean"
     if opset < _AXES_AS_INPUT:
-        return (
-            [helper.make_node("ReduceMean", [tensor], [name], name=f"{name}/ReduceMean", axes=axes, keepdims=0)],
-            [],
-            name,
-        )
+        return [helper.make_node(kind, [tensor], [name], name=f"{name}/{kind}", axes=axes, keepdims=0)], [], name
     constant = numpy_helper.from_array(np.array(axes, np.int64), f"{name}/axes")
-    mean = helper.make_node("ReduceMean", [tensor, constant.name], [name], name=f"{name}/ReduceMean", keepdims=0)
-    return [mean], [constant], name
+    node = helper.make_node(kind, [tensor, constant.name], [name], name=f"{name}/{kind}", keepdims=0)
+    return [node], [constant], name

@@ -1,6 +1,7 @@
-"""The original of an ONNX source: the file in ONNX Runtime, between torch's preprocessing and numpy's averages."""
+"""The original of an ONNX source: the file in ONNX Runtime, between torch's preprocessing and numpy's pooling."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,7 +25,7 @@ class OnnxReference(nn.Module):
     Args:
         prepare: From raw samples to what the file takes.
         file: The file.
-        taps: What of it is averaged, the cut last.
+        taps: What of it is pooled, the cut last.
     """
 
     def __init__(self, prepare: nn.Module, file: OnnxFile, taps: Sequence[OnnxTap]) -> None:
@@ -40,6 +41,19 @@ class OnnxReference(nn.Module):
 
     def parts(self, raw: Tensor) -> list[Float32]:
         """Return what the latents consist of, one ``(n, width) float32`` per tap, the cut last."""
+        return self.pooled(self.tensors(raw))
+
+    def pooled(self, tensors: Sequence[NDArray[Any]]) -> list[Float32]:
+        """Pool the tensors at the taps over their positions."""
+        found = []
+        for tap, values in zip(self._taps, tensors, strict=True):
+            others = tuple(i for i in range(1, values.ndim) if i != tap.axis)
+            pool = np.max if tap.pool == "max" else np.mean
+            found.append(np.asarray(pool(values, axis=others) if others else values, np.float32))
+        return found
+
+    def tensors(self, raw: Tensor) -> list[NDArray[Any]]:
+        """Return the tensors themselves, ``(n, ...)`` each."""
         given = self.prepare(raw).numpy()
         n = len(given)
         size = self._batch or n
@@ -57,12 +71,7 @@ class OnnxReference(nn.Module):
                     f"expected the ONNX file to run on {given[some].shape} {given.dtype}, found: "
                     f"{str(error).strip()[:300]} Check the frame's size, its channels and `resize`."
                 ) from error
-        found = []
-        for tap, parts in zip(self._taps, zip(*runs, strict=True), strict=True):
-            values = np.concatenate(parts)[:n]
-            others = tuple(i for i in range(1, values.ndim) if i != tap.axis)
-            found.append(np.asarray(values.mean(axis=others) if others else values, np.float32))
-        return found
+        return [np.concatenate(parts)[:n] for parts in zip(*runs, strict=True)]
 
 
 def open_session(content: bytes, name: str) -> onnxruntime.InferenceSession:

@@ -6,12 +6,15 @@ has no sums, with its last layer's activation.
 """
 
 import difflib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import onnx
 
 from ...errors import CutError
+from ..tap_pooling import MAX
 from .graph import Network, attributes
 
 _SUMS = ("Add", "Concat", "Sum")
@@ -24,19 +27,21 @@ _POINTWISE = (
 
 @dataclass(frozen=True)
 class OnnxTap:
-    """A tensor whose average over positions is part of the latent.
+    """A tensor whose average over positions, or maximum, is part of the latent.
 
     Args:
         tensor: Its name in the file.
         axis: The channel axis.
         shape: Shape of one sample.
         label: Its name for the manifest.
+        pool: Whether the mean over positions is meant or the maximum.
     """
 
     tensor: str
     axis: int
     shape: tuple[int, ...]
     label: str
+    pool: Literal["mean", "max"] = "mean"
 
     @property
     def width(self) -> int:
@@ -63,7 +68,8 @@ def choose_taps(network: Network, cut: str, wanted: str | Sequence[str]) -> list
     Args:
         network: The network.
         cut: Name of the tensor that is the cut.
-        wanted: ``"all"`` for the ends of the stages, ``"last"`` for none, or names of tensors or nodes.
+        wanted: ``"all"`` for the ends of the stages, ``"last"`` for none, or names of tensors or nodes; ``"NAME:max"``
+            means the maxima over positions.
 
     Returns:
         The taps in order of depth, the cut not included.
@@ -92,6 +98,19 @@ def choose_taps(network: Network, cut: str, wanted: str | Sequence[str]) -> list
         if end is not None and end.tensor != cut:
             chosen.append(OnnxTap(end.tensor, end.axis, end.shape, label_of(end.tensor)))
     return chosen
+
+
+def with_maxima(taps: Sequence[OnnxTap]) -> list[OnnxTap]:
+    """Put the maxima of each map beside its means; a tap that is of maxima already stays alone."""
+    found: list[OnnxTap] = []
+    for tap in taps:
+        partner = None if tap.pool == "max" else _maximum(tap)
+        found += [tap] if partner is None else [tap, partner]
+    return list(dict.fromkeys(found))
+
+
+def _maximum(tap: OnnxTap) -> OnnxTap | None:
+    return replace(tap, pool="max", label=tap.label + MAX) if math.prod(tap.shape) > tap.width else None
 
 
 def label_of(tensor: str) -> str:
@@ -189,6 +208,11 @@ def _named(network: Network, name: str, path: list[onnx.NodeProto]) -> OnnxTap:
                 if len(fixed) != len(shape) or not shape:
                     raise CutError(f"expected a tap of a known shape, found {name!r} {shape}. Name another.")
                 return OnnxTap(tensor, channel_axis(network, tensor, path), fixed, label_of(tensor))
+    if name.endswith(MAX):
+        tap = _maximum(_named(network, name.removesuffix(MAX), path))
+        if tap is None:
+            raise CutError(f"expected a map with several positions for {name!r}, found a vector. Leave '{MAX}' out.")
+        return tap
     known = [label_of(tensor) for node in path for tensor in node.output]
     raise CutError(
         f"expected the name of a tensor or node in front of the head as a tap, found {name!r}. "

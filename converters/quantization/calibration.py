@@ -13,6 +13,8 @@ Calibration = Literal["minmax", "entropy", "percentile"]
 Range = tuple[float, float]
 Batches = Callable[[], Iterable[Mapping[str, NDArray[np.float32]]]]
 PERCENTILE = 99.99
+# Samples of which every activation is looked at: that takes longer than to run them.
+WATCHED = 32
 BINS, _LEVELS = 2048, 256
 # Ends of the range that are tried: every this many bins.
 _STRIDE = 16

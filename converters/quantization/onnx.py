@@ -19,9 +19,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from ...errors import AcclimateError, ConversionError
 from ..graph_names import INPUT, OUTPUT, PREPROCESS
 from ..quiet import quiet
-from .calibration import PERCENTILE, Calibration, Range, find_ranges
+from .calibration import PERCENTILE, WATCHED, Calibration, Range, find_ranges
 from .onnx_layers import FloatLayers, Layer, find_layers
-from .trained_ranges import SAMPLES, TrainedRange, keep_trained
+from .trained_ranges import TrainedRange, keep_trained
 
 # Clip and Relu must be among them: left out, every convolution's output would be quantized before it is cut off.
 OPERATORS = (
@@ -30,10 +30,11 @@ OPERATORS = (
     *("MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Split", "Slice", "Pad", "Resize"),
     *("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"),
 )
-# The averages at the taps and their joining stay in float: one 8-bit scale for all taps together would be coarse.
-_JOINING = {"Concat", "ReduceMean", "GlobalAveragePool", "AveragePool", "Flatten", "Reshape", "Squeeze", "Transpose"}
-# The histograms of every activation of a sample take longer than the sample itself.
-_HISTOGRAM_SAMPLES = 32
+# Averages and maxima at the taps and their joining stay in float: one 8-bit scale for all taps would be coarse.
+_JOINING = {
+    *("Concat", "ReduceMean", "GlobalAveragePool", "AveragePool", "ReduceMax", "GlobalMaxPool"),
+    *("Flatten", "Reshape", "Squeeze", "Transpose"),
+}
 _BATCH = 8
 
 
@@ -115,12 +116,10 @@ def prepare_onnx(
             quant_pre_process(source, prepared, skip_optimization=True, skip_symbolic_shape=True)
             whole = onnx.load(prepared)
             outer = _outer_nodes(whole.graph)
-            watched = _Activations(
-                whole, outer, calibration if method == "minmax" else calibration[:_HISTOGRAM_SAMPLES]
-            )
+            watched = _Activations(whole, outer, calibration if method == "minmax" else calibration[:WATCHED])
             ranges = find_ranges(watched.batches, method, percentile)
             if trained:
-                ranges = keep_trained(ranges, _Activations(whole, outer, calibration[:SAMPLES]).batches(), trained)
+                ranges = keep_trained(ranges, _Activations(whole, outer, calibration[:WATCHED]).batches(), trained)
             quantized = onnx.ModelProto()
             quantized.CopyFrom(whole)
             quantizer = QDQQuantizer(

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from ..original import open_backbone
 from ..parity import GOOD_COSINE
-from .latency import latencies
 from .sensitivity import LayerCost, Quantized, fewest_in_float, layer_costs
 from .trial import Judge, Trial
 from .wish import Wish
@@ -96,9 +94,10 @@ class Search:
         closest = self._closest()
         if all(kept for kept, _ in self._tried):
             self._tried.append(((), self._judge.trial(self._quantized.content())))
-        seconds, in_float = self._seconds()
+        files = {kept: trial.content for kept, trial in self._tried}
+        seconds = self._judge.seconds({None: self._judge.float_content, **files})
         whole = seconds[()]
-        most = whole + max(_OF_SAVED * (in_float - whole), _OF_TAKEN * whole, _LEAST_SECONDS)
+        most = whole + max(_OF_SAVED * (seconds[None] - whole), _OF_TAKEN * whole, _LEAST_SECONDS)
         ranked = sorted(self._tried, key=lambda one: (one[0] != self._enough, -one[1].parity.whole.cosine))
         within = [one for one in ranked if seconds[one[0]] <= most]
         cheapest = sorted(self._tried, key=lambda one: seconds[one[0]])
@@ -118,16 +117,6 @@ class Search:
                 judged = self._judge.with_head(trial)
                 if judged.head is None or judged.head.within(self._wish.most_lost):
                     yield kept, judged
-
-    def _seconds(self) -> tuple[dict[tuple[str, ...], float], float]:
-        """Return the seconds for one sample, by the layers in float; and with all of them in float."""
-        files = [self._judge.float_content, *(trial.content for _, trial in self._tried)]
-        loaded = {
-            str(i): open_backbone(content, self._judge.runtime, self._judge.original, 1)
-            for i, content in enumerate(files)
-        }
-        in_float, *others = latencies(loaded, self._judge.original.samples[:1]).values()
-        return {kept: seconds for (kept, _), seconds in zip(self._tried, others, strict=True)}, in_float
 
     def _found(self, kept: tuple[str, ...], trial: Trial, note: str = "") -> Found:
         unknown = float("nan")

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from ...errors import AcclimateError, ConversionError
 from ..quiet import quiet
-from .calibration import PERCENTILE, Calibration, check_method, find_ranges
+from .calibration import PERCENTILE, WATCHED, Calibration, check_method, find_ranges
 from .tflite_graph import Scopes, find_scopes, inline_weights, short_name
-from .trained_ranges import SAMPLES, TrainedRange, keep_trained
+from .trained_ranges import TrainedRange, keep_trained
 
 _ANY = ".*"
 _BACKBONE = "Backbone_"
-# The histograms of every activation of a sample take longer than the sample itself.
-_HISTOGRAM_SAMPLES = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,10 +97,10 @@ def prepare_tflite(
             found = ranges.get_model_qsvs()
             if method != "minmax" or trained:
                 places = {name: place for name, place in scopes.activations.items() if name in found}
-                shown = _Activations(model, places, calibration[:_HISTOGRAM_SAMPLES])
+                shown = _Activations(model, places, calibration[:WATCHED])
                 chosen = {} if method == "minmax" else find_ranges(shown.batches, method, percentile)
                 if trained:
-                    seen = _Activations(model, places, calibration[:SAMPLES]).batches()
+                    seen = _Activations(model, places, calibration[:WATCHED]).batches()
                     chosen = keep_trained(chosen, seen, trained)
                 for name, (low, high) in chosen.items():
                     for key, end in (("min", low), ("max", high)):

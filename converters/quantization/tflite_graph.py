@@ -12,6 +12,7 @@ _FLOAT32 = schema.TensorType.FLOAT32
 _JOINING = {
     schema.BuiltinOperator.CONCATENATION,
     schema.BuiltinOperator.MEAN,
+    schema.BuiltinOperator.REDUCE_MAX,
     schema.BuiltinOperator.SUM,
     schema.BuiltinOperator.AVERAGE_POOL_2D,
     schema.BuiltinOperator.RESHAPE,

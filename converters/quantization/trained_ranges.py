@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# Samples that values are compared on.
-SAMPLES = 32
 # Of the spread of the values: the most by which figures of one activation differ between runtimes.
 _SAME = 1e-3
 
@@ -60,7 +58,7 @@ class TrainedRange:
     Args:
         name: Path of its module.
         kept: Its lower and upper end, 0 between them.
-        figures: Of the activation, over the first calibration samples.
+        figures: Of the activation, over the first calibration samples (`calibration.WATCHED`).
     """
 
     name: str

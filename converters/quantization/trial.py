@@ -1,5 +1,6 @@
 """One try at a smaller model: its file, how close its latents are, and what a fresh head on them loses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -7,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...bundle import LinearLayer
+from ...edge.runtime.runtime import Embedder
 from ...manifest import Runtime
 from ..original import Float32, Original, embed, open_backbone
 from ..parity import Parity, compare
 from .fresh_head import HeadAccuracy, compare_heads, held_out_hits
+from .latency import Key, Stopwatch
 
 # Of the samples, for what is measured once for every layer.
 _QUICK = 8
@@ -90,6 +93,17 @@ class Judge:
         embedder = open_backbone(content, self.runtime, self.original)
         found = embed(embedder, self.original.samples[rows])
         return compare(found, self.original.latents[rows], self.original.taps).whole.cosine
+
+    def seconds(self, files: Mapping[Key, bytes]) -> dict[Key, float]:
+        """Return the seconds that each file takes for one sample with one thread, by its key; measured once."""
+        return self._stopwatch.seconds(files)
+
+    @cached_property
+    def _stopwatch(self) -> Stopwatch:
+        def load(content: bytes) -> Embedder:
+            return open_backbone(content, self.runtime, self.original, 1)
+
+        return Stopwatch(load, self.float_content, self.original.samples[:1])
 
     @cached_property
     def _float_latents(self) -> Float32:

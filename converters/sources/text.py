@@ -34,8 +34,7 @@ class TextClassifier(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         """Return the logits ``(n, k) float32`` of token ids ``(n, tokens)``, float32 or integers."""
-        whole = (ids + 0.5).floor() if ids.is_floating_point() else ids
-        whole = whole.clamp(0, self.vocabulary - 1).to(torch.int64)
+        whole = self._whole(ids)
         given: dict[str, Any] = {"input_ids": whole}
         if self._typed:
             # A buffer that is spread over the batch would keep its size likewise.
@@ -46,3 +45,11 @@ class TextClassifier(nn.Module):
             given["attention_mask"] = (hidden * _HIDDEN)[:, None, None, :]
         logits: Tensor = self.model(**given).logits
         return logits
+
+    def kept_tokens(self, ids: Tensor) -> Tensor | None:
+        """Return 1 for each token ``(n, tokens) float32`` and 0 for padding; None if there is no padding."""
+        return None if self.padding is None else (self._whole(ids) != self.padding).to(torch.float32)
+
+    def _whole(self, ids: Tensor) -> Tensor:
+        whole = (ids + 0.5).floor() if ids.is_floating_point() else ids
+        return whole.clamp(0, self.vocabulary - 1).to(torch.int64)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from .pooled import kept_tokens, pooled
 from .stages import TapPoint
 from .watch import watched
 
 
 class Backbone(nn.Module):
-    """A frozen model that returns the averages of the tapped activations, then the input of its head.
+    """A frozen model that returns the tapped activations, pooled, then the input of its head.
 
     The head stays in the model; nothing depends on its result, so exporters leave it out.
 
@@ -39,7 +40,8 @@ class Backbone(nn.Module):
         """Return what the latent consists of, one ``(n, width) float32`` per tap, the cut last."""
         cut = TapPoint(self.head, 1, "input", 1, "cut")
         points = (*self.points, cut)
-        with watched(self.model, points, lambda at, value: average(value, at.axis)) as found:
+        kept = kept_tokens(self.model, x, points)
+        with watched(self.model, points, lambda at, value: pooled(value, at, kept)) as found:
             self.model(x)
         return [found[point] for point in points]
 
@@ -70,20 +72,3 @@ class BackboneWithMap(nn.Module):
         with watched(self.backbone.model, (self.cut,), lambda at, value: value.clone()) as found:
             latents = self.backbone(x)
         return latents, found[self.cut]
-
-
-def average(x: Tensor, axis: int) -> Tensor:
-    """Average activations over every axis but the batch and the channels.
-
-    Args:
-        x: ``(n, ...) float32``, two axes or more.
-        axis: The channel axis.
-
-    Returns:
-        ``(n, channels) float32``.
-    """
-    others = [i for i in range(1, x.dim()) if i != axis]
-    if x.dim() == 4 and axis == 1:
-        # In two steps the first keeps four axes, so LiteRT's converter leaves the map in its own layout.
-        return x.mean(others, keepdim=True).mean(others)
-    return x.mean(others) if others else x

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ...errors import CutError, InputError
+from ..tap_pooling import Pooling
 from .blocks import Survey, survey, taps_around
 from .examine import Taps, examine
 from .separation import parameters_of, shared_parameters, sides
@@ -70,7 +71,7 @@ class Recommendation:
     reason: str
 
 
-def list_cuts(model: nn.Module, sample: Tensor, taps: Taps = "all") -> tuple[Cut, ...]:
+def list_cuts(model: nn.Module, sample: Tensor, taps: Taps = "all", pooling: Pooling = "mean") -> tuple[Cut, ...]:
     """Find the ends of blocks at which a model separates, from the head backwards.
 
     A tensor separates a model if everything behind it depends on the input only through it. The first cut is the head's
@@ -80,6 +81,7 @@ def list_cuts(model: nn.Module, sample: Tensor, taps: Taps = "all") -> tuple[Cut
         model: A model that `split` takes. It is not changed.
         sample: ``(n, ...) float32`` or token ids ``(n, ...) int64``, at least two samples as the model takes them.
         taps: As for `split`.
+        pooling: Likewise.
 
     Returns:
         The cuts.
@@ -88,7 +90,7 @@ def list_cuts(model: nn.Module, sample: Tensor, taps: Taps = "all") -> tuple[Cut
         CutError: If the model cannot be split at all.
         InputError: If the sample is not one.
     """
-    found = survey(examine(model, sample, taps))
+    found = survey(examine(model, sample, taps, pooling))
     graph = found.graph
     whole = [node for node in graph.graph.nodes if node.op == "call_function"]
     inside = sides(graph, graph.logits).front

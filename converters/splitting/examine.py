@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CutError
+from ..tap_pooling import MAX, MEAN, Pooling, check_pooling
 from .backbone import Backbone
 from .head import run_to_head
 from .linearise import write_out_parametrizations
+from .pooled import named_maximum, with_maxima
+from .reading import Reading, read_tokens
 from .soundness import check_sample, check_state, frozen_copy
-from .stages import TapPoint, named_point, stage_ends
+from .stages import TapPoint, find_stages, named_point
 from .trace import Call, Trace
 
 Taps = Literal["last", "all"] | Sequence[str]
@@ -43,17 +46,18 @@ class Examined:
         return f"{self.head.name or 'model'}:input"
 
 
-def examine(model: nn.Module, sample: Tensor, taps: Taps = "all") -> Examined:
+def examine(model: nn.Module, sample: Tensor, taps: Taps = "all", pooling: Pooling = "mean") -> Examined:
     """Find a model's head and its taps. Arguments and errors are those of `split`."""
+    check_pooling(pooling, taps)
     sample = check_batch(sample)
     frozen = frozen_copy(model)
     check_state(frozen)
     write_out_parametrizations(frozen)
     traced, head = _run(frozen, sample)
-    points = _choose(traced, head, taps)
-    backbone = Backbone(frozen, head.name, points)
+    points = [] if taps == "last" else _choose(traced, head, taps, read_tokens(frozen, sample, traced, head))
     if taps == "all":
-        backbone = Backbone(frozen, head.name, _without_repeats(backbone, sample))
+        points = _without_repeats(Backbone(frozen, head.name, points), sample)
+    backbone = Backbone(frozen, head.name, points if pooling == "mean" else with_maxima(points, traced))
     return Examined(frozen, sample, traced, head, backbone)
 
 
@@ -88,16 +92,25 @@ def _run(model: nn.Module, sample: Tensor) -> tuple[Trace, Call]:
         ) from error
 
 
-def _choose(traced: Trace, head: Call, taps: Taps) -> list[TapPoint]:
-    if taps == "last":
-        return []
+def _choose(traced: Trace, head: Call, taps: Taps, reading: Reading) -> list[TapPoint]:
     if taps == "all":
-        return [
-            point for point in stage_ends(traced, head) if not (point.module == head.name and point.side == "input")
+        stages = find_stages(traced, head)
+        points = [
+            point
+            for stage in stages
+            for point in (*(reading.taken(at, traced) for at in stage.inner), reading.whole(stage.end, traced))
         ]
+        return [point for point in points if not (point.module == head.name and point.side == "input")]
     if isinstance(taps, str):
         raise CutError(f"expected taps 'last', 'all' or a list of module names, found {taps!r}.")
-    return [find_point(name, traced, head) for name in taps]
+    return [_named(name, traced, head, reading) for name in taps]
+
+
+def _named(wanted: str, traced: Trace, head: Call, reading: Reading) -> TapPoint:
+    if wanted.endswith(MAX):
+        return named_maximum(_named(wanted.removesuffix(MAX), traced, head, reading), traced)
+    point = find_point(wanted.removesuffix(MEAN), traced, head)
+    return reading.whole(point, traced) if wanted.endswith(MEAN) else reading.taken(point, traced)
 
 
 def find_point(wanted: str, traced: Trace, head: Call, what: str = "a tap") -> TapPoint:

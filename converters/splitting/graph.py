@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import CutError
 from ..quiet import quiet
-from .backbone import average
+from .pooled import kept_tokens, pooled
 from .stages import TapPoint
 from .watch import watched
 
@@ -24,7 +24,7 @@ class ModelGraph:
         input: The node of the model's input.
         logits: The node of the model's output.
         at: The node of the activation at each point.
-        pooled: The node of its average over positions, ``(n, channels)``.
+        pooled: The node of what it becomes as a tap, ``(n, channels)``.
         names: The model's own name of each parameter, buffer and constant, by the node that stands for it.
         tensors: Parameters, buffers and constants by name.
         parameters: Which of them are parameters.
@@ -49,8 +49,9 @@ class _Marked(nn.Module):
         self.points = tuple(points)
 
     def forward(self, x: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        kept = kept_tokens(self.model, x, self.points)
         # An operation behind the point may overwrite the activation; the copy is left out again below.
-        with watched(self.model, self.points, lambda at, v: (v.clone(), average(v, at.axis))) as found:
+        with watched(self.model, self.points, lambda at, v: (v.clone(), pooled(v, at, kept))) as found:
             logits = self.model(x)
         return logits, [found[point][0] for point in self.points], [found[point][1] for point in self.points]
 
@@ -92,13 +93,13 @@ def trace_graph(model: nn.Module, sample: Tensor, points: Sequence[TapPoint]) ->
     state = {**exported.constants, **exported.state_dict}
     tensors = {name.removeprefix("model."): state[name] for name in (kept | constants).values()}
     logits, *rest = (nodes[str(name)] for name in signature.user_outputs)
-    raw, pooled = rest[: len(points)], rest[len(points) :]
+    raw, averages = rest[: len(points)], rest[len(points) :]
     graph = ModelGraph(
         exported.graph,
         nodes[signature.user_inputs[0]],
         logits,
         {point: node.all_input_nodes[0] for point, node in zip(points, raw, strict=True)},
-        dict(zip(points, pooled, strict=True)),
+        dict(zip(points, averages, strict=True)),
         names,
         tensors,
         frozenset(name.removeprefix("model.") for name in signature.inputs_to_parameters.values()),

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .backbone import average
+from .pooled import kept_tokens, pooled
 from .stages import TapPoint
 from .watch import watched
 
 
 class MapBackbone(nn.Module):
-    """A frozen model that returns the averages of the tapped activations and the activation at the cut.
+    """A frozen model that returns the tapped activations, pooled, and the activation at the cut.
 
     What lies behind the cut stays in the model; nothing depends on its result, so exporters leave it out.
 
@@ -39,7 +39,8 @@ class MapBackbone(nn.Module):
 
     def parts(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return what the latent consists of, one ``(n, width) float32`` per tap, and the maps."""
+        kept = kept_tokens(self.model, x, self.points)
         # An operation behind the cut may overwrite the map.
-        with watched(self.model, (*self.points, self.cut), lambda at, v: (average(v, at.axis), v.clone())) as found:
+        with watched(self.model, (*self.points, self.cut), lambda at, v: (pooled(v, at, kept), v.clone())) as found:
             self.model(x)
         return [found[point][0] for point in self.points], found[self.cut][1]

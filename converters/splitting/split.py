@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ...manifest import Tap
 from ..padding import pad_weight
+from ..tap_pooling import Pooling
 from .backbone import Backbone
 from .examine import Taps as Taps
 from .examine import examine
@@ -42,7 +43,7 @@ class Split:
         return pad_weight(self.weight, self.taps)
 
 
-def split(model: nn.Module, sample: Tensor, taps: Taps = "all") -> Split:
+def split(model: nn.Module, sample: Tensor, taps: Taps = "all", pooling: Pooling = "mean") -> Split:
     """Split a model at its last linear layer.
 
     The latent joins averages of activations from several depths with the input of the head, as in Head2Toe (Evci et
@@ -54,7 +55,10 @@ def split(model: nn.Module, sample: Tensor, taps: Taps = "all") -> Split:
         sample: ``(n, ...) float32`` or token ids ``(n, ...) int64``, at least two samples as the model takes them
             (after preprocessing).
         taps: ``"last"`` for the cut alone, ``"all"`` for the ends of the stages and the cut, or names of modules.
-            ``"name@2"`` means a module's second call in one run, ``"name:input"`` what goes into it.
+            ``"name@2"`` means a module's second call in one run, ``"name:input"`` what goes into it, ``"name:max"`` the
+            maxima over positions in place of the means, and of a sequence of tokens, which is pooled as the model's
+            head does it, ``"name:mean"`` the mean over all tokens.
+        pooling: ``"mean-max"`` puts the maxima of each tapped map beside its means; the head's input stays as it is.
 
     Returns:
         Backbone, taps and head.
@@ -63,7 +67,7 @@ def split(model: nn.Module, sample: Tensor, taps: Taps = "all") -> Split:
         CutError: If the model cannot be split; the message says why and what would help.
         InputError: If the sample is not one.
     """
-    examined = examine(model, sample, taps)
+    examined = examine(model, sample, taps, pooling)
     backbone, sample = examined.backbone, examined.sample
     with torch.no_grad():
         parts = backbone.parts(sample)

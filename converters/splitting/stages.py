@@ -3,7 +3,9 @@
 The calls of a run form a tree. From the root down, containers are opened until what is left, the *spine*, is a sequence
 of blocks (two or more layers that belong together: a residual block, a whole stage) and single layers. Along the spine,
 equal shapes in a row are one stage, and the last of them is its end. Where a network has blocks, the layers in front of
-and between them (stem, downsampling) are no stages; where it has none, its layers are.
+and between them (stem, downsampling) are no stages; where it has none, its layers are. A transformer whose blocks all
+keep one sequence of tokens is a single stage, so that blocks inside it count too: a quarter, a half and three quarters
+of the way through.
 """
 
 import math
@@ -32,8 +34,11 @@ class TapPoint:
         module: Name of the module.
         number: Which of its calls in one run, from 1.
         side: Whether its output or its input is meant.
-        axis: The channel axis; every other axis but the batch is averaged.
+        axis: The channel axis; every other axis but the batch is pooled.
         label: The name that the manifest shows.
+        pool: Whether the mean over positions is meant or the maximum.
+        tokens: Of a sequence, the first token that is pooled and the one behind the last; None for all.
+        masked: Whether tokens of padding are left out.
     """
 
     module: str
@@ -41,6 +46,22 @@ class TapPoint:
     side: Literal["output", "input"]
     axis: int
     label: str
+    pool: Literal["mean", "max"] = "mean"
+    tokens: tuple[int, int] | None = None
+    masked: bool = False
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of a network.
+
+    Args:
+        end: Where it ends.
+        inner: Ends of blocks inside it, where all blocks of the network keep one sequence of tokens.
+    """
+
+    end: TapPoint
+    inner: tuple[TapPoint, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,8 +72,8 @@ class _Stop:
     is_layer: bool
 
 
-def stage_ends(traced: Trace, head: Call) -> list[TapPoint]:
-    """Find the ends of the stages.
+def find_stages(traced: Trace, head: Call) -> list[Stage]:
+    """Find the stages.
 
     Args:
         traced: A run of the model.
@@ -70,8 +91,26 @@ def stage_ends(traced: Trace, head: Call) -> list[TapPoint]:
     groups = [group for group in _groups(stops) if any(stop.call.has_parameters for stop in group)]
     blocks = [i for i, group in enumerate(groups) if any(stop.is_block for stop in group)]
     if blocks:
+        alone = groups[blocks[0]] if len(blocks) == 1 else None
         groups = [group for i, group in enumerate(groups) if i in blocks or i > blocks[-1]]
-    return [_tap(group[-1], [*spine, head], traced) for group in groups]
+        return [
+            Stage(_tap(group[-1], [*spine, head], traced), _inner(group, traced) if group is alone else ())
+            for group in groups
+        ]
+    return [Stage(_tap(group[-1], [*spine, head], traced)) for group in groups]
+
+
+def is_tokens(point: TapPoint, signal: Signal) -> bool:
+    """Return whether activations are a sequence of tokens ``(n, tokens, channels)``."""
+    return len(signal.shape) == 3 and point.axis == 2
+
+
+def signal_at(point: TapPoint, traced: Trace) -> Signal:
+    """Return what passes at a point of a run."""
+    call = [call for call in traced.root.all() if call.name == point.module][point.number - 1]
+    signal = call.output if point.side == "output" else call.input
+    assert signal is not None, point.label  # noqa: S101  points are made of tensors of activations only
+    return signal
 
 
 def named_point(call: Call, side: Literal["output", "input"], traced: Trace) -> TapPoint | None:
@@ -164,6 +203,18 @@ def _groups(stops: list[_Stop]) -> list[list[_Stop]]:
             groups.append([])
         groups[-1].append(stop)
     return groups
+
+
+def _inner(group: list[_Stop], traced: Trace) -> tuple[TapPoint, ...]:
+    # Embeddings look like a block too, but they make the tokens.
+    blocks = [
+        stop for stop in group if stop.is_block and stop.call.input and stop.call.input.shape == stop.signal.shape
+    ]
+    n = len(blocks)
+    # The last block is the end, or what the network goes on to normalise is.
+    places = dict.fromkeys((n * quarter + 2) // 4 for quarter in (1, 2, 3))
+    points = [named_point(blocks[at - 1].call, "output", traced) for at in places if 1 <= at < n]
+    return tuple(at for at in points if at is not None and is_tokens(at, signal_at(at, traced)))
 
 
 def _tap(end: _Stop, spine: list[Call], traced: Trace) -> TapPoint:

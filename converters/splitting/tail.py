@@ -8,6 +8,7 @@ from torch import Tensor, fx, nn
 
 from ...errors import CutError
 from ...manifest import Tap
+from ..tap_pooling import Pooling
 from .blocks import Survey, dropouts_behind, survey, taps_around
 from .examine import Examined, Taps, examine, find_point
 from .extract import extract, nest
@@ -65,7 +66,9 @@ class TailSplit:
     tail: Tail
 
 
-def split_tail(model: nn.Module, sample: Tensor, cut: str | int = 1, taps: Taps = "all") -> TailSplit:
+def split_tail(
+    model: nn.Module, sample: Tensor, cut: str | int = 1, taps: Taps = "all", pooling: Pooling = "mean"
+) -> TailSplit:
     """Split a model in front of its last blocks.
 
     Args:
@@ -74,6 +77,7 @@ def split_tail(model: nn.Module, sample: Tensor, cut: str | int = 1, taps: Taps 
         cut: How many blocks the tail has besides the head, or the name of the cut: a module whose output it is;
             ``"name@2"`` means a module's second call in one run, ``"name:input"`` what goes into it.
         taps: As for `split`. Those behind the cut are recomputed by the tail, the others belong to the backbone.
+        pooling: As for `split`.
 
     Returns:
         Backbone and tail.
@@ -82,7 +86,7 @@ def split_tail(model: nn.Module, sample: Tensor, cut: str | int = 1, taps: Taps 
         CutError: If the model cannot be split there; the message names the node and cuts that are possible.
         InputError: If the sample is not one.
     """
-    examined = examine(model, sample, taps)
+    examined = examine(model, sample, taps, pooling)
     if isinstance(cut, str):
         point = find_point(cut, examined.traced, examined.head, "a cut")
         found = survey(examined, point)
@@ -100,6 +104,8 @@ def split_tail(model: nn.Module, sample: Tensor, cut: str | int = 1, taps: Taps 
             f"the modules weights of their own."
         )
     front, rest = taps_around(found, point)
+    # Which tokens are padding is known from the input alone, which a tail has not.
+    rest = [at for at in rest if not at.masked]
     backbone = MapBackbone(examined.model, front, point)
     with torch.no_grad():
         latents, maps = backbone.parts(examined.sample)

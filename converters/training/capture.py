@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ...errors import ConversionError, CutError
+from ..control_flow import depends_on_values
 from ..quiet import quiet
 from ..splitting.soundness import check_state, frozen_copy
 
@@ -127,10 +128,11 @@ def _why(error: Exception) -> str:
     text = str(error).strip()
     first = (text or type(error).__name__).splitlines()[0][:300]
     start = "expected a tail whose operations do not depend on values"
-    if any(word in text for word in ("data-dependent", "GuardOnDataDependent", "unbacked", "Dynamic control flow")):
+    place = depends_on_values(error)
+    if place is not None:
         return (
-            f"{start}, found one that does: {first} Replace `if`, `while`, `.item()`, `nonzero` and boolean indexing "
-            f"by arithmetic (torch.where), or cut behind them."
+            f"{start}, found control flow that does{place}. Replace `if`, `while`, `.item()`, `nonzero` and boolean "
+            f"indexing by arithmetic (torch.where), or cut behind them."
         )
     if "Constraints violated" in text or "specialized" in text.lower():
         return (

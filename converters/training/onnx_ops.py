@@ -158,10 +158,26 @@ def _pad(writer: Writer, node: fx.Node, shape: Shape, x: Held, pad: Sequence[int
     before, after = [0] * rank, [0] * rank
     for i in range(len(pad) // 2):
         before[rank - 1 - i], after[rank - 1 - i] = pad[2 * i], pad[2 * i + 1]
-    inputs = [writer.materialise(x), writer.integers([*before, *after])]
+    name = writer.materialise(x)
+    if min([*before, *after]) < 0:
+        # The gradient of padding takes away; TFLite pads by 0 or more.
+        name = _taken_away(writer, name, before, after)
+        before, after = ([max(0, width) for width in widths] for widths in (before, after))
+        if not any([*before, *after]):
+            return Held(name, shape, shape)
+    inputs = [name, writer.integers([*before, *after])]
     if value:
         inputs.append(writer.number(value, node.meta["val"].dtype).name)
     return Held(writer.add("Pad", inputs)[0], shape, shape)
+
+
+def _taken_away(writer: Writer, name: str, before: Sequence[int], after: Sequence[int]) -> str:
+    axes = [axis for axis, widths in enumerate(zip(before, after, strict=True)) if min(widths) < 0]
+    starts = [max(0, -before[axis]) for axis in axes]
+    # Counted from the end: the length of the batch is not known.
+    ends = [after[axis] if after[axis] < 0 else 2**62 for axis in axes]
+    bounds = [writer.integers(numbers) for numbers in (starts, ends, axes, [1] * len(axes))]
+    return writer.add("Slice", [name, *bounds])[0]
 
 
 def _split(writer: Writer, node: fx.Node, shapes: Sequence[Shape], x: Held, _sizes: Any, axis: int = 0) -> list[Held]:

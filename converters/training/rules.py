@@ -211,8 +211,8 @@ _ELEMENTWISE = [
 
 RULES: dict[Any, Rule] = {
     **{getattr(_aten, name): _elementwise for name in _ELEMENTWISE},
-    _aten.conv2d: rules_maps.conv2d,
-    _aten.conv1d: rules_maps.conv1d,
+    _aten.conv2d: rules_maps.convolve,
+    _aten.conv1d: rules_maps.convolve,
     _aten.convolution: rules_maps.convolution_of_any_kind,
     _aten.conv3d: rules_maps.unsupported,
     _aten.conv_transpose1d: rules_maps.unsupported,

@@ -12,28 +12,7 @@ from .layout import Constants, Value
 from .spatial import adaptive_averages, averages
 
 
-def conv2d(
-    _op: Any,
-    constants: Constants,
-    x: Value,
-    weight: Value,
-    bias: Value | None = None,
-    stride: Sequence[int] = (1,),
-    padding: Sequence[int] | str = (0,),
-    dilation: Sequence[int] = (1,),
-    groups: int = 1,
-) -> Value:
-    """Convolve a map."""
-    kernel: Pair = (weight.size(2), weight.size(3))
-    wide = _pair(dilation)
-    if isinstance(padding, str):
-        padding = _named(padding, kernel, wide)
-    window = Window(kernel, _pair(stride), _pair(padding), wide, (x.size(2), x.size(3)))
-    y = convolution.convolve(x.map(), weight.tensor, None if bias is None else bias.tensor, window, groups, constants)
-    return Value(y, True)
-
-
-def conv1d(
+def convolve(
     op: Any,
     constants: Constants,
     x: Value,
@@ -44,21 +23,18 @@ def conv1d(
     dilation: Sequence[int] = (1,),
     groups: int = 1,
 ) -> Value:
-    """Convolve a sequence, as a map of one row."""
-    if isinstance(padding, str):
-        padding = _named(padding, (1, weight.size(2)), (1, dilation[0]))[1:]
-    y = conv2d(
-        op,
-        constants,
-        Value(x.tensor.unsqueeze(2)),
-        Value(weight.tensor.unsqueeze(2)),
-        bias,
-        (1, *stride),
-        (0, *padding),
-        (1, *dilation),
-        groups,
-    )
-    return Value(y.plain().squeeze(2))
+    """Convolve a map, or a sequence as a map of one row."""
+    if weight.tensor.dim() == 3:
+        row, kernels = Value(x.tensor.unsqueeze(2)), Value(weight.tensor.unsqueeze(2))
+        around = padding if isinstance(padding, str) else (0, *padding)
+        made = convolve(op, constants, row, kernels, bias, (1, *stride), around, (1, *dilation), groups)
+        return Value(made.plain().squeeze(2))
+    kernel: Pair = (weight.size(2), weight.size(3))
+    wide = _pair(dilation)
+    margin = _named(padding, kernel, wide) if isinstance(padding, str) else _pair(padding)
+    window = Window(kernel, _pair(stride), margin, wide, (x.size(2), x.size(3)))
+    y = convolution.convolve(x.map(), weight.tensor, None if bias is None else bias.tensor, window, groups, constants)
+    return Value(y, True)
 
 
 def convolution_of_any_kind(
@@ -77,8 +53,7 @@ def convolution_of_any_kind(
     """Convolve in the general form."""
     if transposed or weight.tensor.dim() > 4:
         raise NotImplementedError("transposed and three-dimensional convolutions are not supported")
-    rule = conv1d if weight.tensor.dim() == 3 else conv2d
-    return rule(op, constants, x, weight, bias, stride, padding, dilation, groups)
+    return convolve(op, constants, x, weight, bias, stride, padding, dilation, groups)
 
 
 def unsupported(op: Any, *_: Any, **__: Any) -> Any:

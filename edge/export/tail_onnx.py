@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import BackendError, InputError
+from ...errors import BackendError
 from ...latent import Float32
 from ...manifest import InputSpec
 from ...tail_content import TailContent
@@ -48,14 +48,7 @@ def export_tail(
 
     Raises:
         BackendError: If backbone and tail cannot be joined.
-        InputError: If they are TFLite files.
     """
-    if tail.runtime != "onnx":
-        raise InputError(
-            "expected a version with a head, or a bundle opened with ONNX Runtime, found a trained tail in LiteRT: its "
-            "complete model is not written as one file. Adapt with tail=False and export that, or go on with "
-            "runtime='onnx' in a store of its own."
-        )
     for content in (backbone, tail.forward):
         refuse_external_data(content)
     graph, code = OpenGraph.read(backbone), tail.code

@@ -47,7 +47,8 @@ class Ridge:
         towards = gram @ share
         centred = gram - towards[:, :, None] - towards[:, None, :] + (towards @ share)[:, None, None]
         matrix = root[:, None] * centred * root + np.eye(len(share))
-        mixing = root[:, None] * np.linalg.solve(matrix, np.diag(root))
+        # Below version 2, numpy reads a right side of two axes as a stack of vectors.
+        mixing = root[:, None] * np.linalg.solve(matrix, np.diag(root)[None])
         mixing -= share[:, None] * mixing.sum(axis=1, keepdims=True)
         # The bias makes the mean of all classes, each with its share, predict the shares.
         bias = share - (towards[:, None, :] @ mixing)[:, 0]

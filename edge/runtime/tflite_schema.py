@@ -42,7 +42,8 @@ class Graph:
 class Tensor:
     """Slots of a tensor, and of its quantization."""
 
-    SHAPE, TYPE, BUFFER, NAME, QUANTIZATION, IS_VARIABLE, SHAPE_SIGNATURE, EXTERNAL_BUFFER = 0, 1, 2, 3, 4, 5, 7, 10
+    SHAPE, TYPE, BUFFER, NAME, QUANTIZATION, IS_VARIABLE, SPARSITY = 0, 1, 2, 3, 4, 5, 6
+    SHAPE_SIGNATURE, HAS_RANK, EXTERNAL_BUFFER = 7, 8, 10
     SCALE, ZERO_POINT = 2, 3
 
 
@@ -54,9 +55,10 @@ class Operator:
 
 FILE_IDENTIFIER = b"TFL3"
 SCHEMA_VERSION = 3
-FLOAT32 = 0
+# Types of tensors.
+FLOAT32, INT32 = 0, 2
 # Operators.
-DEPTHWISE_CONV_2D, FULLY_CONNECTED, SOFTMAX, MAXIMUM, MINIMUM = 4, 9, 25, 55, 57
-# Types of operators' options; both comparisons share one.
-FULLY_CONNECTED_OPTIONS, SOFTMAX_OPTIONS, MAXIMUM_MINIMUM_OPTIONS = 8, 9, 39
+DEPTHWISE_CONV_2D, FULLY_CONNECTED, RESHAPE, SOFTMAX, MAXIMUM, MINIMUM = 4, 9, 22, 25, 55, 57
+# Types of their options; both comparisons share one.
+OPTIONS = {FULLY_CONNECTED: 8, SOFTMAX: 9, RESHAPE: 17, MAXIMUM: 39, MINIMUM: 39}
 BETA = 0

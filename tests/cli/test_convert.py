@@ -54,6 +54,20 @@ def test_a_model_becomes_a_bundle_that_adapts(acclimate: Acclimate, project: Pat
     assert "m.acc is there already. Choose another name, or give --overwrite" in again.errors
 
 
+def test_maxima_travel_beside_means(acclimate: Acclimate, project: Path) -> None:
+    """`acclimate inspect` names them; a pooling that is none is refused before the model is loaded."""
+    arguments = ("--data", "home.npz", "--out", "m.acc", "--runtime", "onnx", "--head", "none", "--no-quantize")
+    made = acclimate("convert", "model.py:build", *arguments, "--pooling", "mean-max", "--json")
+    assert made.code == 0, made.errors
+    names = ["0.1", "0.1:max", "3:input"]
+    shown = acclimate("inspect", "m.acc", "--json").json()
+    assert [tap["name"] for tap in shown["taps"]] == names
+    assert [tap["name"] for tap in made.json()["taps"]] == names
+    refused = acclimate("convert", "model.py:missing", *arguments, "--overwrite", "--pooling", "max")
+    assert refused.code == 1
+    assert "expected pooling as one of" in refused.errors
+
+
 def test_a_bundle_is_signed_as_it_is_made(acclimate: Acclimate, project: Path) -> None:
     """With a key that is read before the work, and is not one of the files to be written."""
     pytest.importorskip("cryptography", reason="acclimate[sign] is not installed")

@@ -129,7 +129,7 @@ def test_a_budget_of_latent_bytes_is_kept_to(acclimate: Acclimate, project: Path
         (("model.py:build", "--optimiser", "lion"), 2, "expected one of sgd, adam"),
         (("model.py:build", "--penalty", "l1"), 2, "expected one of l2sp, ewc, none"),
         (("model.py:build", "--penalty", "none"), 1, "expected `penalty` beside a tail"),
-        (("keras:MobileNetV2@random", "--optimiser", "adam"), 1, "expected --optimiser only for torch models"),
+        (("keras:M@random", "--optimiser", "adam", "--runtime", "onnx"), 1, "expected `train`, `optimiser`"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

@@ -68,6 +68,21 @@ def test_cuts_are_listed_and_one_is_recommended(acclimate: Acclimate, project: P
     assert "* 3:input: the head alone: no deeper cut stays within 100 bytes per sample" in shown.output
 
 
+def test_maxima_count_among_the_bytes(acclimate: Acclimate, project: Path) -> None:
+    """The first map's eight beside its means; of the last taps alone there are none."""
+    shape = ("--shape", "1,10,10")
+    sizes = [
+        [cut["latent_bytes"] for cut in acclimate("cuts", "model.py:build", *shape, "--json", *more).json()["cuts"]]
+        for more in ((), ("--pooling", "mean-max"))
+    ]
+    assert [b - a for a, b in zip(*sizes, strict=True)] == [8, 8]
+    for more, said in ((("--pooling", "max"), "expected pooling as one of"), (("--taps", "last"), "found --taps last")):
+        options = more if "--pooling" in more else (*more, "--pooling", "mean-max")
+        refused = acclimate("cuts", "model.py:missing", *shape, *options)
+        assert refused.code == 1
+        assert said in refused.errors
+
+
 def test_token_ids_are_taken_as_they_are(acclimate: Acclimate, project: Path) -> None:
     """Whole numbers of 64 bits are no frames."""
     found = acclimate("cuts", "model.py:Words", "--data", "ids.npy", "--json")

@@ -162,7 +162,7 @@ def test_no_sample_of_the_calibration_data_travels(converted: Converted, digits:
 
 
 def test_the_report_carries_the_figures(converted: Converted) -> None:
-    """Sizes, parity and the shipped head's accuracy on the source; plain values for JSON."""
+    """Sizes, parity, the shipped head's accuracy on the source, how alike both answer; plain values for JSON."""
     report = converted.report
     assert report.size == converted.path.stat().st_size
     assert report.width == 100
@@ -172,6 +172,12 @@ def test_the_report_carries_the_figures(converted: Converted) -> None:
         assert variant.float_convolutions == 0
         assert variant.source_accuracy is not None
         assert variant.source_accuracy > 0.95
+        assert variant.with_original is not None
+        assert variant.with_original.same is not None
+        assert variant.with_original.same > 0.95
+    both = report.agreement
+    assert (both is None) == (len(INSTALLED) == 1)
+    assert both is None or (both.samples == 64 and both.one_head and not both.doubtful)
     plain = report.to_dict()
     assert plain["variants"][0]["parity"]["taps"].keys() == {tap.name for tap in report.taps}
     assert plain["path"] == str(converted.path)

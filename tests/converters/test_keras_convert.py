@@ -147,6 +147,33 @@ class TestWhole:
         for runtime in BOTH:
             np.testing.assert_allclose(logits(tmp_path / "motion.acc", runtime, rows), expected, atol=1e-4)
 
+    def test_maxima_beside_means(self, models: Path, tmp_path: Path) -> None:
+        """Of tapped maps, in both formats; the last map's mean is the head's input. By name there are maxima alone."""
+        frames = blocks(64, 32, 32, 3)
+        options: dict[str, Any] = {"runtimes": BOTH, "quantize": False, "head": None}
+        report = convert_keras(models / "nested.keras", frames, out=tmp_path / "a.acc", pooling="mean-max", **options)
+        names = ["body/gated", "body/gated:max", "head:input"]
+        assert [tap.name for tap in report.taps] == names
+        found = []
+        with Bundle(tmp_path / "a.acc") as bundle:
+            for runtime in BOTH:
+                embedder = load_backbone(bundle.backbone(runtime), runtime, bundle.manifest.input, report.width)
+                found.append(embedder.embed(frames))
+        np.testing.assert_allclose(found[0], found[-1], atol=1e-4)
+        mean, most, _ = np.split(found[0], [tap.offset for tap in report.taps[1:]], axis=1)
+        assert mean.shape == most.shape
+        # A channel that is 0 everywhere is its own mean.
+        assert (most >= mean - 1e-5).all()
+        assert (most > mean + 1e-3).mean() > 0.5
+        one = convert_keras(
+            models / "nested.keras",
+            frames,
+            out=tmp_path / "b.acc",
+            taps=["body/gated:max"],
+            **{**options, "runtimes": ("onnx",)},
+        )
+        assert [tap.name for tap in one.taps] == ["body/gated:max", "head:input"]
+
     def test_an_application(self, models: Path, tmp_path: Path) -> None:
         """MobileNetV2 of keras.applications: five stages, any batch, the same logits."""
         frames, expected = blocks(32, 96, 96, 3), np.load(models / "mobilenet.npy")
@@ -197,6 +224,7 @@ class TestWhole:
             ("nested", (20, 20, 3), {}, CalibrationError, r"Pass resize=\(32, 32\)"),
             ("nested", (32, 32, 4), {}, InputError, "frames of 3 channels"),
             ("nested", (32, 32, 3), {"taps": ["body/gatet"]}, CutError, r"body/gatet.*Close to it.*body/gated"),
+            ("binary", (16, 16, 3), {"taps": ["hidden:max"]}, CutError, "several positions for 'hidden:max'"),
             ("nested", (32, 32, 3), {"task": "regression"}, CutError, "without an activation, found softmax"),
             ("nested", (32, 32, 3), {"classes": ["a"]}, InputError, "5 class names"),
             ("nan", (24, 3), {}, CutError, "NaN or infinity in"),
@@ -266,6 +294,8 @@ class TestWhole:
         ("model.keras", {"weights": "w.h5"}, InputError, "weights only for keras:NAME"),
         (object(), {}, CutError, "expected a Keras model, found object"),
         ("model.keras", {"quantize": "yes"}, InputError, "quantize 'auto'"),
+        ("model.keras", {"pooling": "max"}, InputError, "pooling as one of"),
+        ("model.keras", {"pooling": "mean-max", "taps": "last"}, InputError, "taps='last'"),
     ],
 )
 def test_what_needs_no_tensorflow_to_tell_is_refused_at_once(

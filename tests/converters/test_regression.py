@@ -50,11 +50,16 @@ def values(frames: np.ndarray) -> np.ndarray:
 
 
 def test_the_head_is_kept(gauge: nn.Module, digits: Any, tmp_path: Path) -> None:
-    """The device gives the model's own values, without a softmax."""
+    """The device gives the model's own values, without a softmax, and the report says how close they are."""
     frames = digits.frames[:80]
-    convert(
+    report = convert(
         gauge, frames, out=tmp_path / "g.acc", task="regression", targets=TARGETS, runtimes=["onnx"], quantize=False
     )
+    likeness = report.variants[0].with_original
+    assert likeness is not None
+    assert likeness.same is None
+    assert likeness.apart is not None
+    assert likeness.apart < 1e-3
     with torch.no_grad():
         expected = gauge(torch.from_numpy(frames).permute(0, 3, 1, 2).float() / 255).numpy()
     with Regressor.open(tmp_path / "g.acc", threads=1) as device:

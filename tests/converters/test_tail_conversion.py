@@ -140,7 +140,6 @@ def test_without_classes_the_tail_has_no_rows(digit_net: nn.Module, digits: Any,
         ({"cut": None, "last": True}, "a number of blocks from 1"),
         ({"cut": None, "train": ["fc.*"]}, "`train` beside a tail"),
         ({"task": "regression"}, "classification for a tail"),
-        ({"runtimes": ("tflite",)}, "expected 'onnx' among the runtimes"),
         ({"train": ["nothing.*"]}, "fits none"),
     ],
 )

@@ -66,7 +66,7 @@ class Transposed(nn.Module):
     [
         (lambda x: functional.dropout(x, 0.3), "dropout.*training=self.training"),
         (lambda x: x + torch.rand_like(x), "randomness.*rand"),
-        (_branch, "do(es)? not depend on values|torch.where"),
+        (_branch, r"does in test_training_refusal\.py, line \d+: return x \* 2 if x\.sum\(\) > 0 .*torch\.where"),
         (_pick, "index.*Tail"),
         (Norm(), "running|normalises by the batch.*track_running_stats"),
         (Transposed(), r"function\.up.*transposed"),

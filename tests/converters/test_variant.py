@@ -35,7 +35,7 @@ def exported(original: Original, float_onnx: bytes) -> Iterator[Original]:
 
 def seconds(patch: pytest.MonkeyPatch, **kinds: float) -> None:
     """Let latencies be as a test wants them: a test never depends on the machine's."""
-    patch.setattr(variant, "latencies", lambda embedders, sample: {kind: kinds.get(kind, 1.0) for kind in embedders})
+    patch.setattr(trial.Judge, "seconds", lambda self, files: {kind: kinds.get(kind, 1.0) for kind in files})
 
 
 def test_the_ladder_keeps_the_fewest_first_convolutions_that_do(

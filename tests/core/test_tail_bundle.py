@@ -181,15 +181,45 @@ def test_fisher_below_0_is_refused(tmp_path: Path) -> None:
         write(tmp_path / "a.acc", replace(content, fisher=worse))
 
 
-@pytest.mark.parametrize("kind", ["regression", "no ONNX variant"])
-def test_a_tail_where_none_can_be(kind: str) -> None:
-    """Its loss is that of classes, and its models are ONNX."""
-    runtime, task = ("onnx", "regression") if kind == "regression" else ("tflite", "classification")
+def test_a_tail_where_none_can_be() -> None:
+    """Its loss is that of classes."""
     spec = InputSpec((4,), "float32", (0, 1), ("t",))
-    variants = (Variant(runtime, False, "0" * 64, 0.1, 0.0),)  # type: ignore[arg-type]
-    manifest = Manifest(task, ("a",), spec, "pool", (Tap("pool", 0, D),), variants, tail=CUT)  # type: ignore[arg-type]
+    variants = (Variant("onnx", False, "0" * 64, 0.1, 0.0),)
+    manifest = Manifest("regression", ("a",), spec, "pool", (Tap("pool", 0, D),), variants, tail=CUT)
     with pytest.raises(BundleFormatError, match=r"manifest\.tail"):
         Manifest.from_json(manifest.to_json())
+
+
+@pytest.mark.parametrize("with_members", [True, False])
+def test_a_tail_for_litert_alone(tmp_path: Path, with_members: bool) -> None:
+    """A bundle without an ONNX variant may have one; with a cut in its manifest it must."""
+    code = LatentCode(np.ones(D, np.float32), np.zeros(D, np.float32))
+    conformance = Conformance(np.zeros((2, 4), np.float32), np.zeros((2, D), np.float32))
+    content = replace(tail(3), runtime="tflite") if with_members else None
+    variant = VariantContent("tflite", False, b"backbone", code, conformance, 0.1, tail=content)
+
+    def write_one() -> Manifest:
+        return write_bundle(
+            tmp_path / "a.acc",
+            classes=["a", "b", "c"],
+            input=InputSpec((4,), "float32", (-1, 1), ("time",)),
+            cut="pool",
+            taps=[Tap("pool", 0, D)],
+            variants=[variant],
+            tail=CUT,
+        )
+
+    if not with_members:
+        with pytest.raises(BundleFormatError, match="expected the members"):
+            write_one()
+        return
+    manifest = write_one()
+    with Bundle(tmp_path / "a.acc") as bundle:
+        bundle.verify()
+        found = bundle.tail("tflite")
+        assert bundle.manifest == manifest
+        assert found is not None
+        assert (found.runtime, found.forward) == ("tflite", b"forward")
 
 
 def test_a_model_of_absurd_size_is_not_read(

@@ -59,9 +59,20 @@ def test_no_class_and_no_bias_may_be_shipped() -> None:
     assert Spec.from_json(spec.to_json()) == spec
 
 
+def test_what_it_needs_may_be_left_out() -> None:
+    """A spec that does not say it has no such key."""
+    assert "working" not in plain()
+    spec = replace(SPEC, working=12_345)
+    assert plain(spec)["working"] == 12_345
+    assert Spec.from_json(spec.to_json()) == spec
+
+
 @pytest.mark.parametrize(
     ("edit", "match"),
     [
+        (lambda s: s.update(working=-1), "from 0 to"),
+        (lambda s: s.update(working=2**41), "from 0 to"),
+        (lambda s: s.update(working=1.5), "tail.working"),
         (lambda s: s.update(format=2), "tail.format"),
         (lambda s: s.update(format=True), "tail.format"),
         (lambda s: s.pop("map"), "the keys"),

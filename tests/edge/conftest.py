@@ -21,6 +21,7 @@ from acclimate.edge.store.store import Store
 from acclimate.manifest import RUNTIMES, Runtime
 
 from .stores import CLASSES, WIDTH, Opener
+from .tail_world import TRAINED_ON, open_tail
 
 # A busy machine is slow, and that is no failure.
 settings.register_profile("edge", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -173,6 +174,38 @@ def dump(tmp_path: Path) -> Callable[[], list[str]]:
             connection.close()
 
     return read
+
+
+@pytest.fixture(scope="session", params=["onnx", "tflite"])
+def tail_runtime(request: pytest.FixtureRequest) -> Runtime:
+    """Return each runtime that a tail may train in."""
+    chosen: Runtime = request.param
+    if installed(chosen) is None:
+        pytest.skip(f"acclimate[{chosen}] is not installed")
+    return chosen
+
+
+@pytest.fixture(scope="session")
+def tail_store(tail_bundle: Path, tail_runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a store in which version 1 is the best head and version 2 a tail."""
+    path = tmp_path_factory.mktemp("tail") / "trained.db"
+    x, y = TRAINED_ON
+    with open_tail(tail_bundle, path, tail_runtime) as learner:
+        learner.observe(x, y, tags=[f"t{i % 12}" for i in range(len(x))])
+        learner.adapt(tail=False)
+        report = learner.adapt(tail=True)
+        assert report.tail is not None
+        assert report.tail.used
+    return path
+
+
+@pytest.fixture
+def tail_learner(tail_bundle: Path, tail_store: Path, tmp_path: Path) -> Iterator[Learner]:
+    """Open a copy of that store."""
+    copy = tmp_path / "device.db"
+    copy.write_bytes(tail_store.read_bytes())
+    with Learner.open(tail_bundle, copy, threads=1) as one:
+        yield one
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 GUIDE = (ROOT / "docs" / "guide.md").read_text()
+CONVERTING = (ROOT / "docs" / "converting.md").read_text()
 
 
 def blocks(page: str) -> list[str]:
