@@ -18,7 +18,7 @@ def tiny_bundle() -> Path:
 
 @pytest.fixture(scope="session")
 def tail_bundle() -> Path:
-    """A small real bundle whose last blocks can be trained, without a TFLite variant; `tests/fixtures/make_tail.py` makes it."""
+    """A small real bundle whose last blocks can be trained in both variants; `tests/fixtures/make_tail.py` makes it."""
     return FIXTURES / "tail.acc"
 
 

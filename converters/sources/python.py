@@ -1,4 +1,4 @@
-"""A model from a function in a module or a file."""
+"""A model, or whatever is asked for, from a function in a module or a file."""
 
 import importlib
 import importlib.util
@@ -28,12 +28,27 @@ def load_function(source: str) -> nn.Module:
         InputError: If there is no such function, if it cannot be called without arguments, or if it fails.
         CutError: If it returns no torch module.
     """
+    model = call_function(source, "to make a model", "torchvision:NAME, timm:NAME, hf:NAME or file.onnx")
+    if not isinstance(model, nn.Module):
+        raise CutError(f"expected {source!r} to return a torch module, found {type(model).__name__}. Return the model.")
+    return model
+
+
+def call_function(source: str, what: str, others: str = "") -> Any:
+    """Call the function that a text names, and return what it returns.
+
+    Args:
+        source: ``package.module:function`` or ``file.py:function``.
+        what: What it is called for, for messages: ``to make a model``.
+        others: What may stand there instead, for messages.
+
+    Raises:
+        InputError: If there is no such function, if it cannot be called without arguments, or if it fails.
+    """
     where, _, name = source.rpartition(":")
     if not where or not name.isidentifier():
-        raise InputError(
-            f"expected package.module:function or file.py:function, torchvision:NAME, timm:NAME, hf:NAME or file.onnx, "
-            f"found {source!r}."
-        )
+        forms = "package.module:function or file.py:function" + (f", {others}" if others else "")
+        raise InputError(f"expected {forms}, found {source!r}.")
     module = _run(lambda: _module(where), f"to import {where!r}")
     build = getattr(module, name, None)
     if not callable(build):
@@ -43,10 +58,7 @@ def load_function(source: str) -> nn.Module:
             f"expected a function that is called without arguments, found that {source!r} wants {wanted}. Write one "
             f"that passes them on."
         )
-    model = _run(build, f"{source!r} to make a model")
-    if not isinstance(model, nn.Module):
-        raise CutError(f"expected {source!r} to return a torch module, found {type(model).__name__}. Return the model.")
-    return model
+    return _run(build, f"{source!r} {what}")
 
 
 def _run(step: Callable[[], Any], what: str) -> Any:

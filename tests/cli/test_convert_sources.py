@@ -122,12 +122,22 @@ def test_sources_that_cannot_be_used_leave_nothing_behind(
     assert not list(project.glob("*.acc*"))
 
 
-def test_an_onnx_file_has_one_cut(acclimate: Acclimate, project: Path) -> None:
-    """`cuts` says so instead of a list."""
+def test_the_cuts_of_an_onnx_file_are_listed(acclimate: Acclimate, project: Path) -> None:
+    """The head alone, and every place in front of it that a tail may begin at: `convert --cut` takes their names."""
     subprocess.run([sys.executable, "model.py", "net.onnx"], cwd=project, check=True, capture_output=True)
-    found = acclimate("cuts", "net.onnx", "--data", "home.npz")
-    assert found.code == 1
-    assert "is cut at its head alone" in " ".join(found.errors.split())
+    found = acclimate("cuts", "net.onnx", "--data", "home.npz", "--json")
+    assert found.code == 0, found.errors
+    cuts = found.json()["cuts"]
+    assert [cut["blocks"] for cut in cuts].count(0) == 1
+    deeper = [cut for cut in cuts if cut["blocks"] and cut["parameters"]]
+    assert deeper
+    wanted = deeper[0]["name"]
+    arguments = ("--data", "home.npz", "--out", "tail.acc", "--head", "fit", "--resize", "16x16", "--cut", wanted)
+    made = acclimate("convert", "net.onnx", *arguments)
+    assert made.code == 0, made.errors
+    with Bundle(project / "tail.acc") as bundle:
+        assert bundle.manifest.tail is not None
+        assert bundle.manifest.tail.cut == wanted
 
 
 def test_an_onnx_file_becomes_a_bundle_that_adapts(acclimate: Acclimate, project: Path) -> None:
