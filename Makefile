@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# A worker per core, each with one thread.
+PARALLEL := -n auto --maxprocesses 8 --dist worksteal
 # TensorFlow and torch never share a process, so Keras models have an environment of their own.
 KERAS := build/keras
 
@@ -25,7 +27,7 @@ demo: setup
 	$(BIN)/acclimate demo --overwrite
 
 test: setup
-	$(BIN)/python -m pytest -m "not slow"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(PARALLEL)
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -23,6 +23,7 @@ NAMES = (
     "tails",
     "quantization",
     "zoo",
+    "pretraining",
 )
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

@@ -15,6 +15,7 @@ from .convert import convert
 from .cuts import cuts
 from .demo import demo
 from .inspect import inspect
+from .pretrain import pretrain
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EPILOG = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 adaptation not applied, 130 interrupted."
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo)
 app.command("convert")(convert)
+app.command("pretrain")(pretrain)
 app.command("cuts")(cuts)
 app.command("keygen")(signing.keygen)
 app.command("sign")(signing.sign)

@@ -114,7 +114,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: nn.Module, *, architect
     folder = Path(path)
     if not folder.exists():
         raise FileNotFoundError(f"expected a checkpoint at {folder}, found nothing.")
-    checkpoint = _read_record(folder)
+    checkpoint = read_record(folder)
     if checkpoint.architecture != architecture:
         raise TrainingError(
             f"expected a checkpoint of {architecture!r} at {folder}, found one of {checkpoint.architecture!r}. "
@@ -134,7 +134,8 @@ def load_checkpoint(path: str | os.PathLike[str], model: nn.Module, *, architect
     return checkpoint
 
 
-def _read_record(folder: Path) -> Checkpoint:
+def read_record(folder: Path) -> Checkpoint:
+    """Read what stands in a checkpoint besides the weights. Errors are those of `load_checkpoint`."""
     path = folder / RECORD_FILE
     try:
         with path.open("rb") as file:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..errors import InputError
+from .compress.captured import captured
+from .compress.hints import Hinted, Hints
 from .training import Augment, History, Progress, TrainingSettings, train_classifier
 
 
@@ -55,6 +57,7 @@ def distill(
     *,
     temperature: float = 4.0,
     hard_weight: float = 0.1,
+    hints: Hints | None = None,
     settings: TrainingSettings | None = None,
     augment: Augment | None = None,
     validation: tuple[Tensor, Tensor] | None = None,
@@ -69,6 +72,7 @@ def distill(
         labels: ``(n,) int64``.
         temperature: See `distillation_loss`.
         hard_weight: See `distillation_loss`.
+        hints: Features of the teacher that the student learns besides its answers; none where None.
         settings: How to train; its label smoothing is not used, since the teacher's answers are soft already.
         augment: See `train_classifier`.
         validation: See `train_classifier`.
@@ -92,12 +96,13 @@ def distill(
     was_training = teacher.training
     teacher.eval()
     try:
+        hinted = None if hints is None else Hinted(student, teacher, hints, _first(student, inputs, augment))
         return train_classifier(
-            student,
+            student if hinted is None else hinted,
             inputs,
             labels,
             settings=settings,
-            loss=_TeacherLoss(teacher, temperature, hard_weight),
+            loss=_TeacherLoss(teacher, temperature, hard_weight, hinted),
             augment=augment,
             validation=validation,
             progress=progress,
@@ -111,13 +116,22 @@ class _TeacherLoss:
     teacher: nn.Module
     temperature: float
     hard_weight: float
+    hinted: Hinted | None
 
     def __call__(self, logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), captured(self.teacher, self.hinted.hints.places[1] if self.hinted else ()) as features:
             taught = self.teacher(inputs)
         if taught.shape != logits.shape:
             raise InputError(
                 f"expected teacher and student with the same outputs, found {tuple(taught.shape)} and "
                 f"{tuple(logits.shape)}. Give the student one output per output of the teacher."
             )
-        return distillation_loss(logits, taught, labels, temperature=self.temperature, hard_weight=self.hard_weight)
+        loss = distillation_loss(logits, taught, labels, temperature=self.temperature, hard_weight=self.hard_weight)
+        return loss if self.hinted is None else loss + self.hinted.loss(features)
+
+
+def _first(student: nn.Module, inputs: Tensor, augment: Augment | None) -> Tensor:
+    if len(inputs) == 0:
+        raise InputError("expected one sample or more, found none.")
+    few = inputs[:2] if augment is None else augment(inputs[:2], torch.Generator().manual_seed(0))
+    return few.to(next(student.parameters()).device)

@@ -1,4 +1,4 @@
-"""The training loop: seeded, AdamW, one cycle of the learning rate, stopped by the first number that is not finite."""
+"""A short loop on tensors in memory: seeded, AdamW, one cycle of the learning rate, stopped by what is not finite."""
 
 import math
 from collections.abc import Callable
@@ -9,52 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..errors import InputError, TrainingError
+from ...errors import InputError, TrainingError
+from .optimizer import make_optimizer
+from .schedule import OneCycle
+from .settings import TrainingSettings
 
 Augment: TypeAlias = Callable[[Tensor, torch.Generator], Tensor]
 BatchLoss: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 Progress: TypeAlias = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class TrainingSettings:
-    """How to train. The same settings, data, first weights and number of threads give the same weights, bit for bit.
-
-    Args:
-        epochs: Passes over the data.
-        batch_size: Samples in one step. Where there are more samples, a last smaller batch is left out of an epoch.
-        learning_rate: Peak of the cycle: it rises during the first 30 % of the steps and falls along a cosine.
-        weight_decay: Decoupled decay of matrices and kernels; biases and normalisation have none.
-        label_smoothing: Share of the target distribution that is spread evenly over the classes, 0 to 1.
-        gradient_norm: Gradients longer than this are shortened to it.
-        seed: Fixes the order of samples, the augmentation and dropout.
-
-    References:
-        AdamW: Loshchilov and Hutter 2019, "Decoupled weight decay regularization". One cycle: Smith and Topin 2018,
-        "Super-convergence". Label smoothing: Szegedy et al. 2016, "Rethinking the Inception architecture".
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-2
-    label_smoothing: float = 0.1
-    gradient_norm: float = 5.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(f"expected epochs and batch_size of 1 or more, found {self.epochs} and {self.batch_size}.")
-        if not (0 < self.learning_rate < math.inf and self.gradient_norm > 0):
-            raise InputError(
-                f"expected learning_rate and gradient_norm above 0, "
-                f"found {self.learning_rate} and {self.gradient_norm}."
-            )
-        if not (0 <= self.weight_decay < math.inf and 0 <= self.label_smoothing < 1):
-            raise InputError(
-                f"expected weight_decay of 0 or more and label_smoothing from 0 to below 1, "
-                f"found {self.weight_decay} and {self.label_smoothing}."
-            )
 
 
 @dataclass(frozen=True)
@@ -101,7 +63,7 @@ def train_classifier(
             parameters.
         inputs: ``(n, ...) float32``, as the augmentation takes them, or the model where there is none.
         labels: ``(n,) int64``, 0 to k - 1.
-        settings: How to train; the defaults of `TrainingSettings` where None.
+        settings: How to train; the defaults of `TrainingSettings` where None. Its first seven fields count here.
         loss: Called with logits ``(b, k)``, the augmented inputs and labels ``(b,)``, returns a scalar. Cross-entropy
             with label smoothing where None.
         augment: Called with a batch on the CPU and a seeded generator, returns what the model takes.
@@ -122,7 +84,7 @@ def train_classifier(
     batch_size = min(settings.batch_size, len(inputs))
     steps_per_epoch = len(inputs) // batch_size
     total = steps_per_epoch * settings.epochs
-    optimizer = torch.optim.AdamW(_decay_groups(model, settings.weight_decay), lr=settings.learning_rate)
+    optimizer = make_optimizer(model, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, OneCycle(total))
     generator = torch.Generator().manual_seed(settings.seed)
     epochs: list[Epoch] = []
@@ -195,37 +157,11 @@ def score(model: nn.Module, inputs: Tensor, labels: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class OneCycle:
-    """The learning rate as a share of its peak: a cosine up from 1/25 over 30 % of the steps, a cosine down to 0.
-
-    Args:
-        steps: Steps in total.
-    """
-
-    steps: int
-
-    def __call__(self, step: int) -> float:
-        """Return the share, 0 to 1, at a step counted from 0."""
-        rise = 0.3 * self.steps
-        if step < rise:
-            return 1 - 0.96 * (1 + math.cos(math.pi * step / rise)) / 2
-        return (1 + math.cos(math.pi * (step - rise) / (self.steps - rise))) / 2
-
-
-@dataclass(frozen=True)
 class _SmoothedCrossEntropy:
     smoothing: float
 
     def __call__(self, logits: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
         return functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
-
-
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
-    ]
 
 
 def _check_samples(inputs: Tensor, labels: Tensor) -> None:

@@ -1,0 +1,193 @@
+"""Read the settings of a run from TOML, with changes from the command line, and write them back."""
+
+import dataclasses
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...errors import InputError
+from ..data.settings import DataSettings
+from ..training.settings import ObjectiveSettings, RunSettings, TrainingSettings
+from .fields import convert, rule_of, types_of
+from .model import ModelSettings
+
+# A file of settings has some hundred lines.
+_MAX_BYTES = 2**20
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """Everything that decides what a run gives.
+
+    Args:
+        model: The model.
+        data: The data.
+        training: How it is trained.
+        objective: What is minimised.
+        run: Device, logs and checkpoints.
+    """
+
+    model: ModelSettings
+    data: DataSettings
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
+    run: RunSettings = field(default_factory=RunSettings)
+
+
+def sections() -> dict[str, type]:
+    """Return the sections of a file of settings, in their order."""
+    return dict(types_of(PretrainConfig))
+
+
+def read_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConfig:
+    """Read settings from a file.
+
+    Args:
+        path: A TOML file with the sections model, data, training, objective and run; or the JSON that `as_json` gave.
+        overrides: Changes such as ``training.epochs=3``; the value is TOML, or a text as it stands.
+
+    Returns:
+        The settings, all checked.
+
+    Raises:
+        InputError: If the file is no TOML, names an unknown key, lacks a required one, or holds a value that does not
+            fit.
+    """
+    path = Path(path)
+    raw = _parse(path)
+    for text in overrides:
+        _override(raw, text)
+    return config_of(raw, path.name)
+
+
+def config_of(raw: Mapping[str, Any], document: str = "the settings") -> PretrainConfig:
+    """Make settings from sections of plain values, as `as_json` or a TOML file gives them.
+
+    Args:
+        raw: The sections.
+        document: Their name, for messages.
+
+    Raises:
+        InputError: As for `read_config`.
+    """
+    known = sections()
+    for name in raw:
+        if name not in known:
+            raise InputError(f"{document}: expected the sections {', '.join(known)}, found {name!r}. {_near(name)}")
+    # What is misspelt is told before what is therefore missing.
+    for name, kind in known.items():
+        _check_keys(kind, name, raw.get(name, {}), document)
+    return PretrainConfig(**{name: _section(kind, name, raw.get(name, {}), document) for name, kind in known.items()})
+
+
+def as_json(config: PretrainConfig) -> dict[str, dict[str, Any]]:
+    """Return settings as JSON values; `config_of` makes the same settings of them."""
+    return {
+        name: {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part)} for name, part in _parts(config)
+    }
+
+
+def as_toml(config: PretrainConfig) -> str:
+    """Return settings as a TOML file with every field and its unit; `read_config` makes the same settings of it."""
+    lines: list[str] = []
+    for name, part in _parts(config):
+        lines.append(f"[{name}]")
+        for declared in dataclasses.fields(part):
+            value = _plain(getattr(part, declared.name))
+            unit = rule_of(declared).unit
+            # TOML has no word for none: the line is left out, as none is then the default.
+            if value is not None:
+                lines.append(f"{declared.name} = {_toml(value)}" + (f"  # {unit}" if unit else ""))
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _parts(config: PretrainConfig) -> list[tuple[str, Any]]:
+    return [(name, getattr(config, name)) for name in sections()]
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise InputError(f"expected a TOML file of settings, found none at {path}. Check the path.")
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise InputError(f"{path.name}: expected settings of at most {_MAX_BYTES:,} bytes, found more. Check the path.")
+    try:
+        text = content.decode()
+        found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path.name}: expected TOML, found that {error}. Mend it there.") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path.name}: expected sections of settings, found {type(found).__name__}.")
+    return found
+
+
+def _override(raw: dict[str, Any], text: str) -> None:
+    place, equals, given = text.partition("=")
+    section, dot, key = place.strip().partition(".")
+    if not equals or not dot or not key:
+        raise InputError(f"expected a change as section.key=value, found {text!r}. {_near(section)}")
+    part = raw.setdefault(section, {})
+    if not isinstance(part, dict):
+        raise InputError(f"expected a section [{section}], found {part!r}. Write {section}.KEY = VALUE.")
+    part[key] = _value(given.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        parsed = tomllib.loads(f"value = {text}")
+    except ValueError:
+        return text
+    return parsed["value"] if len(parsed) == 1 else text
+
+
+def _check_keys(kind: type, name: str, raw: Any, document: str) -> None:
+    if not isinstance(raw, Mapping):
+        raise InputError(f"{document}: expected a section [{name}], found {raw!r}. Write {name}.KEY = VALUE.")
+    names = [declared.name for declared in dataclasses.fields(kind)]
+    for key in raw:
+        if key not in names:
+            raise InputError(f"{document}: expected a setting of [{name}], found {key!r}. {_near(key, name)}")
+
+
+def _section(kind: type, name: str, raw: Mapping[str, Any], document: str) -> Any:
+    fields = {declared.name: declared for declared in dataclasses.fields(kind)}
+    for key, declared in fields.items():
+        if key not in raw and declared.default is dataclasses.MISSING:
+            raise InputError(f"{document}: expected {name}.{key}, found none. It is: {rule_of(declared).doc}")
+    types = types_of(kind)
+    values = {key: convert(f"{name}.{key}", types[key], rule_of(fields[key]), value) for key, value in raw.items()}
+    return kind(**values)
+
+
+def _near(key: str, section: str | None = None) -> str:
+    """Say what may have been meant: a key of the section, else one of another section, else a section."""
+    known = sections()
+    if section is None:
+        close = difflib.get_close_matches(key, known, 1)
+        return f"Did you mean [{close[0]}]?" if close else f"Sections are {', '.join(known)}."
+    own = [declared.name for declared in dataclasses.fields(known[section])]
+    if close := difflib.get_close_matches(key, own, 1):
+        return f"Did you mean {close[0]!r}?"
+    for other, kind in known.items():
+        if close := difflib.get_close_matches(key, [f.name for f in dataclasses.fields(kind)], 1, 0.8):
+            return f"Did you mean {close[0]!r} of [{other}]?"
+    return f"Settings of [{section}] are {', '.join(own)}."
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    # JSON writes texts, numbers and booleans as TOML reads them, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

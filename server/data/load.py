@@ -1,0 +1,201 @@
+"""Load the data that settings name: found, labelled, split, and ready to be read."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ...errors import InputError, LabelError
+from .arrays import ArrayReader, find_npz
+from .csv_source import find_listed_files, find_table
+from .encode import encode, name_tasks
+from .found import Found
+from .function_source import find_function
+from .hold_out import hold_out
+from .image_files import IMAGES, find_image_folder
+from .image_transform import ImageTransform
+from .samples import Samples, Transform
+from .series import SeriesTransform, WindowReader, cut_series, find_series_table
+from .settings import AUDIO_AUGMENTS, IMAGE_AUGMENTS, SERIES_AUGMENTS, DataSettings
+from .shard_source import load_shards
+from .sounds import SoundTransform, find_sound_folder
+from .split import Data, Split
+from .texts import Chosen
+
+_AUGMENTS = {
+    "image": IMAGE_AUGMENTS,
+    "sound": AUDIO_AUGMENTS,
+    "series": SERIES_AUGMENTS,
+    "table": ("jitter",),
+    "tensor": (),
+}
+# Rows that means and deviations are taken of at a time.
+_BLOCK = 65_536
+
+
+def load_data(settings: DataSettings, *, seed: int) -> Data:
+    """Find the data of a run and split it. Files are read when their sample is asked for; `validate_data` reads all.
+
+    Args:
+        settings: What to load.
+        seed: Fixes the split and all augmentation.
+
+    Returns:
+        Training and validation parts.
+
+    Raises:
+        InputError: If the data is not there, cannot be read, or is not what the settings say.
+        LabelError: If a label is none of the classes.
+        MissingExtraError: If a package for this kind of data is not installed.
+    """
+    kind = kind_of(settings.train, settings)
+    if kind == "shards":
+        return load_shards(settings, seed=seed)
+    train, validation = _find(settings.train, kind, settings)
+    if settings.validation is not None:
+        validation, _ = _find(settings.validation, kind_of(settings.validation, settings), settings)
+    parts = [train] if validation is None else [train, validation]
+    _check_parts(parts, settings)
+    tasks = name_tasks(train.tasks, train.labels, settings.classes, train.classes)
+    labels = [encode(part, tasks) for part in parts]
+    if validation is None:
+        first, second = hold_out(labels[0], settings.validation_share, seed, train.groups)
+    else:
+        first, second = np.arange(len(train.names)), np.arange(0)
+    if not len(first):
+        raise InputError(f"expected samples to train on in {train.source}, found none. Lower data.validation_share.")
+    transform, mean, std = _transform(train, first, settings)
+    trained = _split(train, first, labels[0], transform, seed if settings.augment else None)
+    if validation is not None:
+        validated: Split | None = _split(validation, np.arange(len(validation.names)), labels[1], transform, None)
+    else:
+        validated = _split(train, second, labels[0], transform, None) if len(second) else None
+    return Data(trained, validated, tasks[0].classes, _shape(trained), train.source, tasks, mean, std)
+
+
+def kind_of(source: str, settings: DataSettings) -> str:
+    """Return what a source is: as the settings say, else by its ending and content.
+
+    Raises:
+        InputError: If that does not tell.
+    """
+    if settings.kind != "auto":
+        return settings.kind
+    path = Path(source)
+    ending = path.suffix.lower()
+    if path.is_dir():
+        files = (file.suffix.lower() for file in path.rglob("*"))
+        first = next((found for found in files if found == ".wav" or found in IMAGES), "")
+        return "audio" if first == ".wav" else "images"
+    if ending == ".tar":
+        return "shards"
+    if ending == ".npz":
+        return "arrays"
+    if ending in (".csv", ".tsv"):
+        return "files" if settings.path_column else "series" if settings.window else "table"
+    if ":" in source and source.rpartition(":")[2].isidentifier():
+        return "function"
+    raise InputError(
+        f"expected a folder of images or WAV files, an .npz or .csv file, shards (.tar), or a function "
+        f"(module:function) as data, found {source!r}. Check the path, or set data.kind."
+    )
+
+
+def _find(source: str, kind: str, settings: DataSettings) -> tuple[Found, Found | None]:
+    path = Path(source)
+    if kind == "function":
+        train, validation = find_function(source, settings)
+        return _windowed(train, settings), None if validation is None else _windowed(validation, settings)
+    if path.suffix.lower() == ".npz":
+        return _windowed(find_npz(path, settings), settings), None
+    if kind in ("images", "audio"):
+        folder = find_sound_folder(path) if kind == "audio" else None
+        return folder or find_image_folder(path, settings.channels, settings.most_pixels), None
+    if kind in ("files", "table", "series"):
+        read = {"files": find_listed_files, "table": find_table, "series": find_series_table}[kind]
+        return read(path, settings), None
+    raise InputError(f"expected {kind} as an .npz file, found {source!r}. Check data.kind.")
+
+
+def _windowed(found: Found, settings: DataSettings) -> Found:
+    return cut_series(found, settings) if found.form == "series" else found
+
+
+def _check_parts(parts: list[Found], settings: DataSettings) -> None:
+    """Refuse parts of different forms or tasks, and augmentation that is for another form."""
+    form, tasks = parts[0].form, list(parts[0].tasks)
+    for part in parts:
+        if list(part.tasks) != tasks:
+            raise LabelError(
+                f"expected labels {tasks} in the validation data, as in the training data, found {list(part.tasks)}. "
+                f"Name the same."
+            )
+    if any(part.form != form for part in parts):
+        raise InputError(
+            f"expected validation data like the training data ({form}), found {parts[1].form}: {parts[1].source}."
+        )
+    if wrong := [name for name in settings.augment if name not in _AUGMENTS[form]]:
+        known = ", ".join(_AUGMENTS[form]) or "none"
+        raise InputError(f"expected augmentation of {form} samples ({known}) in data.augment, found {wrong[0]!r}.")
+
+
+def _transform(
+    found: Found, rows: NDArray[np.int64], settings: DataSettings
+) -> tuple[Transform, tuple[float, ...], tuple[float, ...]]:
+    """Return what makes x of a raw sample, with the numbers that it standardises by."""
+    if found.form == "image":
+        return ImageTransform(settings), settings.mean, settings.std
+    if found.form == "sound":
+        return SoundTransform(settings), settings.mean, settings.std
+    plain = replace(settings, augment=()) if found.form == "tensor" else settings
+    if found.form == "tensor" or not settings.standardise:
+        return SeriesTransform(plain, torch.zeros(()), torch.ones(())), (), ()
+    mean, std = moments(found, rows)
+    return SeriesTransform(plain, mean, std), tuple(mean.tolist()), tuple(std.tolist())
+
+
+def moments(found: Found, rows: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and standard deviation of each column or channel over some samples, ``(d,) float32``.
+
+    A channel that never changes has deviation 1, so that it becomes 0.
+    """
+    reader = found.reader
+    if not isinstance(reader, ArrayReader | WindowReader):
+        raise InputError(f"expected arrays to standardise, found {found.source}. Set data.standardise = false.")
+    count, total, squares = 0, torch.zeros(1), torch.zeros(1)
+    shift: torch.Tensor | None = None
+    for start in range(0, len(rows), _BLOCK):
+        block = torch.from_numpy(np.stack([reader.read(int(row)) for row in rows[start : start + _BLOCK]])).double()
+        block = block.reshape(-1, block.shape[-1])
+        # Sums of squares lose their digits where the mean is large: they are of distances from the first block's mean.
+        shift = block.mean(dim=0) if shift is None else shift
+        count, total = count + len(block), total + (block - shift).sum(dim=0)
+        squares = squares + (block - shift).square().sum(dim=0)
+    if shift is None:
+        raise InputError(f"expected samples in {found.source}, found none.")
+    centre = total / count
+    variance = (squares / count - centre.square()).clamp(min=0)
+    std = torch.where(variance > 1e-12 * (1 + shift.square()), variance.sqrt(), torch.ones_like(variance))
+    return (shift + centre).float(), std.float()
+
+
+def _split(
+    found: Found, rows: NDArray[np.int64], labels: NDArray[np.int64], transform: Transform, seed: int | None
+) -> Split:
+    dataset = Samples(found.reader, rows.astype(np.int64), labels[rows], transform, seed=seed)
+    groups = None if found.groups is None else [found.groups[row] for row in rows]
+    return Split(dataset, labels[rows], Chosen(found.names, rows), groups)
+
+
+def _shape(split: Split) -> tuple[int, ...]:
+    """Return the shape of the first x that can be read; which cannot is told by validation, all at once."""
+    dataset = split.dataset
+    failed: InputError | None = None
+    for index in range(min(100, len(split.names or ()))):
+        try:
+            return tuple(dataset[index][0].shape)
+        except InputError as error:
+            failed = failed or error
+    raise failed or InputError("expected samples to train on, found none. Check data.train.")

@@ -1,0 +1,181 @@
+"""Where a run stands, kept on disk with everything that the next step depends on, and restored from there."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ...errors import TrainingError
+from .average import Average, copy_state
+from .folder import remove_parts
+from .sharding import full, sharded_like
+from .state import State, load_state, newest, save_state
+from .steps import Trainee, whole
+from .stopping import Best
+
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass
+class Position:
+    """Where a run stands; what is random follows from seed, step and epoch, and is not kept.
+
+    Args:
+        step: Steps taken.
+        epoch: Whole epochs.
+        best: The best validation score so far.
+        epochs: The log's record of each epoch.
+        loss_sum: Sum of the losses of this epoch's steps so far.
+        loss_count: How many there are.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    best: Best = field(default_factory=Best)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    loss_sum: float = 0.0
+    loss_count: int = 0
+
+
+def store(
+    folder: Path,
+    trainee: Trainee,
+    average: Average | None,
+    position: Position,
+    config: Mapping[str, Any],
+    *,
+    keep: int,
+) -> None:
+    """Write where a run stands; all processes take part, the main one writes.
+
+    Args:
+        folder: Of all checkpoints of the run.
+        trainee: What is trained.
+        average: Its moving average, if there is one.
+        position: Where the run stands.
+        config: Its settings.
+        keep: Newest checkpoints that stay.
+
+    Raises:
+        TrainingError: If it cannot be written.
+    """
+    tensors = {"module": whole(trainee.module.state_dict()), "optimizer": _optimizer_tensors(trainee)}
+    if average is not None:
+        tensors["average"] = whole(average.state)
+    if trainee.engine.is_main_process:
+        scaler = trainee.engine.scaler
+        record = {
+            **asdict(position),
+            "config": dict(config),
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+        save_state(folder, State(position.step, tensors, record), keep=keep)
+    trainee.engine.wait_for_everyone()
+
+
+def restore(folder: Path, trainee: Trainee, average: Average | None, config: Mapping[str, Any]) -> Position:
+    """Bring a run to where its newest checkpoint stands; without one, to its beginning.
+
+    Args:
+        folder: Of all checkpoints of the run.
+        trainee: What is trained, changed in place.
+        average: Its moving average, changed in place.
+        config: Its settings; all but those of the section [run] have to be those of the checkpoint.
+
+    Returns:
+        Where it stands.
+
+    Raises:
+        TrainingError: If the checkpoint is damaged, or of another run.
+    """
+    if trainee.engine.is_main_process:
+        remove_parts(folder)
+    trainee.engine.wait_for_everyone()
+    path = newest(folder)
+    if path is None:
+        return Position()
+    state = load_state(path)
+    check_config(state.record.get("config", {}), config, path)
+    names = {"module", "optimizer"} | ({"average"} if average is not None else set())
+    if state.tensors.keys() != names:
+        raise TrainingError(f"expected {sorted(names)} in {path}, found {sorted(state.tensors)}. Begin anew.")
+    module = trainee.module.state_dict()
+    copy_state(trainee.module, _fitting(state.tensors["module"], module, path))
+    if average is not None:
+        average.state = _fitting(state.tensors["average"], average.state, path)
+    _fill_optimizer(trainee, state.tensors["optimizer"])
+    record = dict(state.record)
+    if trainee.engine.scaler is not None and record.get("scaler"):
+        trainee.engine.scaler.load_state_dict(record["scaler"])
+    try:
+        return Position(
+            step=record["step"],
+            epoch=record["epoch"],
+            best=Best(**record["best"]),
+            epochs=list(record["epochs"]),
+            loss_sum=record["loss_sum"],
+            loss_count=record["loss_count"],
+        )
+    except (KeyError, TypeError) as error:
+        raise TrainingError(
+            f"expected where a run stands in {path}, found that {error} is missing. Begin anew."
+        ) from error
+
+
+def _optimizer_tensors(trainee: Trainee) -> dict[str, Tensor]:
+    # In the same order in every process: what is sharded is put together by all at once.
+    found = dict(sorted(trainee.optimizer.state_dict()["state"].items()))
+    return {
+        f"{i}.{name}": full(value).contiguous() for i, named in found.items() for name, value in sorted(named.items())
+    }
+
+
+def _fill_optimizer(trainee: Trainee, tensors: Mapping[str, Tensor]) -> None:
+    optimizer = trainee.optimizer
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        number, _, name = key.partition(".")
+        pattern = parameters[int(number)]
+        # Counts of steps are scalars, and stay on the processor.
+        state.setdefault(int(number), {})[name] = sharded_like(value, pattern) if value.dim() else value
+    inner = optimizer.optimizer
+    inner.load_state_dict({"state": state, "param_groups": inner.state_dict()["param_groups"]})
+
+
+def _fitting(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    unlike = [n for n in sorted(found.keys() | wanted.keys()) if _kind(found.get(n)) != _kind(wanted.get(n))]
+    if unlike:
+        name = unlike[0]
+        raise TrainingError(
+            f"expected {_kind(wanted.get(name))} as {name!r} in {path}, found {_kind(found.get(name))}: it is of "
+            f"another model. Resume it with the model that it was made with."
+        )
+    return {name: sharded_like(found[name], pattern) for name, pattern in wanted.items()}
+
+
+def _kind(tensor: Tensor | None) -> str:
+    return "no tensor" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def check_config(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on with other settings; those of the section [run] may differ.
+
+    Args:
+        found: Settings that a run was made with, by section and name.
+        wanted: Settings it is to go on with.
+        path: Where the first are from, for messages.
+
+    Raises:
+        TrainingError: If they differ.
+    """
+    for section in sorted((found.keys() | wanted.keys()) - {"run"}):
+        was, now = found.get(section, {}), wanted.get(section, {})
+        for key in sorted(was.keys() | now.keys()):
+            if was.get(key) != now.get(key):
+                raise TrainingError(
+                    f"expected {section}.{key} = {was.get(key)!r}, as {path} was made with, found {now.get(key)!r}. "
+                    f"Resume with the same settings, or begin anew in another folder."
+                )

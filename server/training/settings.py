@@ -1,0 +1,140 @@
+"""Settings of training, objective and run: the sections [training], [objective] and [run] of a file of settings."""
+
+from dataclasses import dataclass
+
+from ..config.fields import check, setting
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How to train. The same settings, data, first weights and number of threads give the same weights, bit for bit.
+
+    `train_classifier` takes the first seven; the others are of `pretrain`.
+
+    References:
+        AdamW: Loshchilov and Hutter 2019, "Decoupled weight decay regularization". One cycle: Smith and Topin 2018,
+        "Super-convergence". Cosine: Loshchilov and Hutter 2017, "SGDR". Label smoothing: Szegedy et al. 2016,
+        "Rethinking the Inception architecture". mixup: Zhang et al. 2018. CutMix: Yun et al. 2019.
+    """
+
+    epochs: int = setting(10, "Passes over the data.", unit="epochs", low=1)
+    batch_size: int = setting(
+        128,
+        "Samples in one step, over all processes and accumulated parts; a last smaller batch is left out of an epoch.",
+        unit="samples",
+        low=1,
+    )
+    learning_rate: float = setting(3e-3, "Peak of the schedule.", above=0)
+    weight_decay: float = setting(
+        1e-2, "Decoupled decay of matrices and kernels; biases and normalisation have none.", low=0
+    )
+    label_smoothing: float = setting(
+        0.1, "Share of the target distribution that is spread evenly over the classes.", low=0, below=1
+    )
+    gradient_norm: float = setting(5.0, "Gradients longer than this are shortened to it.", above=0)
+    seed: int = setting(0, "Fixes the order of samples, augmentation, mixing and dropout.", low=0)
+    schedule: str = setting(
+        "one-cycle",
+        "Course of the learning rate: one-cycle rises over 30 % of the steps and falls along a cosine; cosine falls "
+        "from the peak to 0; constant stays.",
+        choices=("one-cycle", "cosine", "constant"),
+    )
+    warmup: float = setting(
+        0.0,
+        "Share of the steps over which cosine and constant rise from 0 in a straight line; one-cycle has its own rise.",
+        unit="share of the steps",
+        low=0,
+        below=1,
+    )
+    accumulation: int = setting(
+        1, "Parts that a step's batch is computed in, one after another, to save memory.", unit="parts", low=1
+    )
+    precision: str = setting(
+        "float32",
+        "Precision of forward and backward passes; weights stay in float32. float16 needs a GPU.",
+        choices=("float32", "bfloat16", "float16"),
+    )
+    ema: float = setting(
+        0.0,
+        "Decay of an exponential moving average of the weights, which is then validated and kept; 0 for none.",
+        unit="share kept per step",
+        low=0,
+        below=1,
+    )
+    mixup: float = setting(0.0, "Alpha of the beta distribution of mixup; 0 for none.", low=0)
+    cutmix: float = setting(
+        0.0, "Alpha of the beta distribution of CutMix; 0 for none. With mixup, each gets half of the batches.", low=0
+    )
+    balanced: bool = setting(False, "Draw every class equally often, with replacement.")
+    patience: int | None = setting(
+        None, "Epochs without a better validation score after which training stops; none for no such stop.", low=1
+    )
+    monitor: str = setting(
+        "accuracy",
+        "Validation score that decides which weights are best.",
+        choices=("accuracy", "macro_f1", "loss"),
+    )
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """What is minimised.
+
+    References:
+        Uncertainty weights: Kendall, Gal and Cipolla 2018. PCGrad: Yu et al. 2020, "Gradient surgery for multi-task
+        learning". SimCLR: Chen et al. 2020. Barlow Twins: Zbontar et al. 2021.
+    """
+
+    name: str = setting(
+        "supervised",
+        "supervised: labels of one task; multi-task: several labels a sample, a shared trunk; simclr and barlow-twins: "
+        "no labels, then a linear probe.",
+        choices=("supervised", "multi-task", "simclr", "barlow-twins"),
+    )
+    combine: str = setting(
+        "uncertainty",
+        "How multi-task adds up losses: equal, weighted by learnt uncertainty, or equal with conflicting gradients "
+        "projected (pcgrad).",
+        choices=("equal", "uncertainty", "pcgrad"),
+    )
+    projection: int = setting(128, "Outputs of the projector of simclr and barlow-twins.", unit="dimensions", low=2)
+    hidden: int = setting(512, "Hidden units of the projector.", unit="units", low=1)
+    temperature: float = setting(0.5, "Temperature of simclr.", above=0)
+    redundancy: float = setting(0.005, "Weight of the off-diagonal terms of barlow-twins.", low=0)
+    probe_share: float = setting(
+        1.0,
+        "Share of the labelled samples that the linear probe is fitted on.",
+        unit="share of the labels",
+        above=0,
+        high=1,
+    )
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check(self)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where the work is done and what is kept of it; none of it changes what is learnt."""
+
+    workers: int = setting(0, "Processes that load data, for each process that trains.", unit="processes", low=0)
+    sharding: str = setting(
+        "none",
+        "none: each process holds the whole model (DDP); fsdp: each holds a part of its parameters.",
+        choices=("none", "fsdp"),
+    )
+    checkpoint_every: int | None = setting(
+        None, "Steps between checkpoints; one is written after every epoch in any case.", unit="steps", low=1
+    )
+    keep_last: int = setting(1, "Newest checkpoints that are kept.", unit="checkpoints", low=1)
+    log_every: int = setting(10, "Steps between lines of the log.", unit="steps", low=1)
+    tensorboard: bool = setting(True, "Write TensorBoard's event files beside the JSON lines.")
+
+    def __post_init__(self) -> None:
+        """Check the fields."""
+        check(self)

@@ -1,0 +1,128 @@
+"""States of a run on disk: everything that the next step depends on, as safetensors and JSON."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ...errors import OutputExistsError, TrainingError
+from .folder import new_folder, remove_folder
+
+FORMAT = "acclimate-training-state"
+VERSION = 1
+_RECORD = "state.json"
+_MAX_RECORD_BYTES = 2**26
+_NAME = re.compile(r"step-(\d{9})")
+_ADVICE = "Remove that folder to resume from an earlier one, or begin anew."
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """Where a run stands.
+
+    Args:
+        step: Steps taken.
+        tensors: Groups of named tensors on the processor: ``module``, ``optimizer``, and ``average`` if there is one.
+        record: Everything else, JSON values only. Numbers come back to the bit.
+    """
+
+    step: int
+    tensors: Mapping[str, Mapping[str, Tensor]]
+    record: Mapping[str, Any]
+
+
+def save_state(folder: Path, state: State, *, keep: int) -> Path:
+    """Write a state, and remove the oldest ones beyond those that are kept.
+
+    Args:
+        folder: Holds one folder per state.
+        state: The state.
+        keep: How many of the newest are kept.
+
+    Returns:
+        Its folder.
+
+    Raises:
+        TrainingError: If it cannot be written, on a full disk for example. Earlier states stay.
+    """
+    target = folder / f"step-{state.step:09d}"
+    files = {f"{group}.safetensors": safetensors.torch.save(dict(named)) for group, named in state.tensors.items()}
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "step": state.step,
+        "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        "record": state.record,
+    }
+    try:
+        # One of the same step is of an earlier attempt that was resumed from before it.
+        remove_folder(target)
+        with new_folder(target) as part:
+            for name, content in files.items():
+                (part / name).write_bytes(content)
+            (part / _RECORD).write_text(json.dumps(record, allow_nan=False) + "\n", encoding="utf-8")
+    except OutputExistsError:
+        raise
+    except OSError as error:
+        last = newest(folder)
+        raise TrainingError(
+            f"expected to write a checkpoint of step {state.step} to {folder}, found that {error.strerror or error}. "
+            f"{f'That of {last.name} is whole' if last else 'There is none yet'}: make room, and resume."
+        ) from error
+    for old in _all(folder)[:-keep]:
+        remove_folder(old)
+    return target
+
+
+def newest(folder: Path) -> Path | None:
+    """Return the folder of the newest state, or None."""
+    found = _all(folder)
+    return found[-1] if found else None
+
+
+def load_state(path: Path) -> State:
+    """Read a state.
+
+    Raises:
+        TrainingError: If it is none, or damaged.
+    """
+    try:
+        with (path / _RECORD).open("rb") as file:
+            found = json.loads(file.read(_MAX_RECORD_BYTES))
+    except (OSError, ValueError, RecursionError) as error:
+        raise TrainingError(f"expected {_RECORD} with JSON in {path}, found that {error}. {_ADVICE}") from error
+    if not isinstance(found, dict) or found.get("format") != FORMAT or found.get("version") != VERSION:
+        raise TrainingError(f"expected a state of {FORMAT} {VERSION} in {path}, found another file. {_ADVICE}")
+    step, digests, record = (found.get(name) for name in ("step", "sha256", "record"))
+    if not (isinstance(step, int) and isinstance(digests, dict) and isinstance(record, dict)):
+        raise TrainingError(f"expected step, sha256 and record in {path / _RECORD}, found {sorted(found)}. {_ADVICE}")
+    groups = ("module", "optimizer", "average")
+    tensors = {
+        group: _read(path / f"{group}.safetensors", digests[f"{group}.safetensors"])
+        for group in groups
+        if f"{group}.safetensors" in digests
+    }
+    return State(step, tensors, record)
+
+
+def _read(path: Path, digest: object) -> dict[str, Tensor]:
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise TrainingError(f"expected {path} as it was written, found it changed or incomplete. {_ADVICE}")
+        return safetensors.torch.load(content)
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
+        raise TrainingError(f"expected tensors in {path}, found that {error}. {_ADVICE}") from error
+
+
+def _all(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())

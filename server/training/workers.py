@@ -1,0 +1,45 @@
+"""Processes that load data: ended with the loop that reads from them, and told of when one dies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from ...errors import TrainingError
+
+
+@contextmanager
+def opened(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
+    """Read batches of a loader in the block; its workers end with the block.
+
+    A worker that died and is not waited for makes torch raise an error whenever any other process ends.
+    """
+    batches = iter(loader)
+    try:
+        yield batches
+    finally:
+        getattr(batches, "_shutdown_workers", int)()
+
+
+@contextmanager
+def deaths_told(workers: int) -> Iterator[None]:
+    """Raise TrainingError where a worker died in the block; torch tells of it in the middle of anything.
+
+    Args:
+        workers: How many there are; without any, no error is taken for that.
+    """
+    died = ""
+    try:
+        yield
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # One that dies while it hands over a batch breaks the connection.
+        if not workers or (isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)):
+            raise
+        died = str(error)
+    if died:
+        # Not from within: the error there would keep the loader alive.
+        raise TrainingError(
+            f"expected processes that load data to live, found that one died ({died}). Nothing is lost since the last "
+            f"checkpoint: lower run.workers, or give them more memory, and resume."
+        )
