@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from .wording import in_options
 
@@ -73,12 +81,12 @@ def _escaped(text: str, escape: Callable[[str], str]) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else escape(c) for c in text)
 
 
-@contextmanager
-def progress(title: str) -> Iterator[Report]:
-    """Show a bar on standard error, where that is a terminal.
+def bars(*more: ProgressColumn, shown: bool = True) -> Progress:
+    """Return bars on standard error, which only appear where that is a terminal.
 
-    Yields:
-        What to call with the number of steps done and of all.
+    Args:
+        more: Columns behind the usual ones.
+        shown: Whether they may appear at all.
     """
     columns = (
         TextColumn("{task.description}"),
@@ -87,12 +95,23 @@ def progress(title: str) -> Iterator[Report]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        *more,
     )
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bars:
-        task = bars.add_task(title, total=None)
+    return Progress(*columns, console=errors, transient=True, disable=not (shown and errors.is_terminal))
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Report]:
+    """Show a bar.
+
+    Yields:
+        What to call with the number of steps done and of all.
+    """
+    with bars() as drawn:
+        task = drawn.add_task(title, total=None)
 
         def report(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
+            drawn.update(task, completed=done, total=total)
 
         yield report
 

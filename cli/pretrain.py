@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import TextColumn
 
 from ..errors import InputError
-from .console import errors, note, print_json, tell
+from .console import bars, note, print_json, tell
 
 if TYPE_CHECKING:
     from ..server.pretrain import Run
@@ -55,26 +55,17 @@ def pretrain(
 @contextmanager
 def _shown(main: bool) -> Iterator[tuple[Any, Any]]:
     """Show a bar with speed and loss where there is a terminal, and a line per epoch where there is none."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[told]}"),
-    )
-    with Progress(*columns, console=errors, transient=True, disable=not (main and errors.is_terminal)) as bars:
-        task = bars.add_task("pretraining", total=None, told="")
+    with bars(TextColumn("{task.fields[told]}"), shown=main) as drawn:
+        task = drawn.add_task("pretraining", total=None, told="")
 
         def progress(done: int, total: int) -> None:
-            bars.update(task, completed=done, total=total)
+            drawn.update(task, completed=done, total=total)
 
         def listener(record: Mapping[str, Any]) -> None:
             if record["kind"] == "epoch":
                 note(_epoch(record))
             else:
-                bars.update(task, told=f"{record['samples_per_second']:.0f} samples/s, loss {record['loss']:.3f}")
+                drawn.update(task, told=f"{record['samples_per_second']:.0f} samples/s, loss {record['loss']:.3f}")
 
         yield progress, listener
 

@@ -3,8 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +13,7 @@ from torch import Tensor, nn
 
 from ..errors import TrainingError
 from ..files import refuse_overwrite
+from .folder import new_folder
 
 FORMAT = "acclimate-checkpoint"
 VERSION = 1
@@ -80,19 +79,9 @@ def save_checkpoint(
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
     except (TypeError, ValueError) as error:
         raise TrainingError(f"expected notes of JSON values, found that {error}. Nothing was written.") from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        folder.chmod(0o755)
-        _write(folder / WEIGHTS_FILE, weights)
-        _write(folder / RECORD_FILE, text.encode())
-        _sync_folder(folder)
-        # Renaming a folder onto another fails unless that one is empty, so nothing can be overwritten here either.
-        folder.rename(target)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    _sync_folder(target.parent)
+    with new_folder(target) as folder:
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+        (folder / RECORD_FILE).write_bytes(text.encode())
     return checkpoint
 
 
@@ -176,20 +165,3 @@ def _read_weights(folder: Path, checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 def _kind(tensor: Tensor | None) -> str:
     return "no tensor" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows has no way to open a folder for this.
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -14,6 +14,7 @@ from ..errors import InputError, TrainingError
 from ..extras import require
 from .checkpoint import RECORD_FILE, Json, load_checkpoint, read_record
 from .config.model import ModelSettings
+from .data.draws import drawn_from
 from .model_ends import fit_ends
 
 _KIND = "acclimate-model"
@@ -129,7 +130,9 @@ def load_model(path: str | Path, *, code: str | None = None) -> nn.Module:
 
 def _load(settings: ModelSettings) -> nn.Module:
     weights = None if settings.weights is None else Path(settings.weights)
-    found = load_source(settings.name, weights=weights, seed=settings.seed)
+    # What a function of the user draws, too, follows from the seed.
+    with drawn_from(settings.seed):
+        found = load_source(settings.name, weights=weights, seed=settings.seed)
     if found.tokens or not isinstance(found.model, nn.Module):
         raise InputError(f"expected a model of images, sounds, series or tables, found {settings.name!r} of texts.")
     is_hf = settings.name.partition(":")[0] in ("hf", "hf-config")

@@ -15,9 +15,9 @@ from ..errors import InputError, OutputExistsError
 from ..files import write_file
 from .config.read import PretrainConfig, as_json, as_toml, read_config
 from .data import Data, load_data, validate_data
+from .folder import remove_parts
 from .objectives.make import make_objective
 from .training.engine import engine
-from .training.folder import remove_parts
 from .training.kept import Kept
 from .training.logs import read_log
 from .training.loop import Listener, Progress, train

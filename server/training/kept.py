@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from ..config.read import PretrainConfig, as_json
 from ..data.split import Data
+from ..folder import remove_folder
 from ..objectives.make import SELF_SUPERVISED
 from ..objectives.projector import last_linear, set_head
-from .folder import remove_folder
 from .metrics import Metrics
 from .probe import linear_probe
 

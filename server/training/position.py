@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import TrainingError
+from ..folder import remove_parts
 from .average import Average, copy_state
-from .folder import remove_parts
 from .sharding import full, sharded_like
 from .state import State, load_state, newest, save_state
 from .steps import Trainee, whole

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from ...errors import OutputExistsError, TrainingError
-from .folder import new_folder, remove_folder
+from ..folder import new_folder, remove_folder
 
 FORMAT = "acclimate-training-state"
 VERSION = 1

@@ -42,17 +42,17 @@ def config(tmp_path: Path) -> Path:
 
 def test_a_run_prints_what_came_out(config: Path, tmp_path: Path) -> None:
     """As JSON, with the change of --set; the model and its settings lie in the folder; --resume gives it again."""
-    arguments = ["pretrain", str(config), "--out", str(tmp_path / "run"), "--set", "training.epochs=4", "--json"]
+    arguments = ["pretrain", str(config), "--out", str(tmp_path / "run"), "--set", "training.epochs=8", "--json"]
     done = CliRunner().invoke(app, [*arguments, "--device", "cpu"], catch_exceptions=False)
     found = json.loads(done.stdout)
-    assert (done.exit_code, found["steps"]) == (0, 28)
+    assert (done.exit_code, found["steps"]) == (0, 56)
     assert found["metrics"][0]["accuracy"] > 0.8
     assert (tmp_path / "run" / "model" / "weights.safetensors").exists()
-    assert "epochs = 4" in (tmp_path / "run" / "config.toml").read_text()
+    assert "epochs = 8" in (tmp_path / "run" / "config.toml").read_text()
     again = CliRunner().invoke(app, [*arguments, "--resume"], catch_exceptions=False)
     assert json.loads(again.stdout)["metrics"] == found["metrics"]
     plain = CliRunner().invoke(app, [*arguments[:-1], "--resume"], catch_exceptions=False)
-    assert "28 steps; the weights are those after step" in plain.stdout
+    assert "56 steps; the weights are those after step" in plain.stdout
 
 
 def test_of_several_processes_one_speaks(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="acclimate[server] is not installed")
 import torch
 
 from acclimate.errors import OutputExistsError, TrainingError
-from acclimate.server.training.folder import new_folder, remove_folder, remove_parts
+from acclimate.server.folder import new_folder, remove_folder, remove_parts
 from acclimate.server.training.logs import Log, read_log
 from acclimate.server.training.state import State, load_state, newest, save_state
 

@@ -115,6 +115,21 @@ def test_only_the_last_layer_is_new(code: str) -> None:
     assert torch.equal(torch.rand(2), wanted)
 
 
+def test_the_seed_fixes_what_a_function_draws(code: str) -> None:
+    """Whatever was drawn before; another seed gives another network, and the caller's draws go on as they were."""
+
+    def weight(seed: int) -> torch.Tensor:
+        return next(build_model(ModelSettings(name=f"{code}:two_linears", seed=seed), 3, (12,)).parameters()).detach()
+
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one, other = weight(1), weight(2)
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(weight(1), one)
+    assert not torch.equal(one, other)
+
+
 def test_a_head_can_be_named(code: str) -> None:
     """The last of the linear layers is taken by itself; where another is named, or none fits, it is told."""
     name = f"{code}:two_linears"
