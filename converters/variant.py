@@ -112,6 +112,8 @@ def _better(int8: BackboneFile, trial: Trial, judge: Judge, wish: Wish, note: st
         gain = seconds["float"] / seconds["int8"]
         reason = f"8 bits: {gain:.1f} x as fast as float on this processor, with a centred cosine of "
         reason += f"{trial.parity.whole.cosine:.4f}{fresh_head_lost(trial.head)}."
+        if gain < 1:
+            reason += f" Up to {1e3 * _LEAST_SECONDS:g} ms or a tenth more counts for nothing beside the smaller file."
         return _kept(int8, "int8", trial, f"{reason} {note}".rstrip(), tried, judge)
     found = "; ".join(objections)
     content = int8.content

@@ -70,9 +70,16 @@ def _ready(session: TaskSession[H], path: str | os.PathLike[str], *, overwrite: 
     """Return the head to export."""
     runtime, suffix = session.runtime, Path(path).suffix
     if suffix != f".{runtime}":
+        others = [variant.runtime for variant in session.bundle.manifest.variants if variant.runtime != runtime]
+        advice = (
+            f"Name it so; a .{others[0]} file comes from a learner that is opened with runtime='{others[0]}' and a "
+            f"store of its own, and has observed and adapted there."
+            if others
+            else "Name it so: the bundle has no other backbone."
+        )
         raise InputError(
             f"expected a file name ending in .{runtime}, found {Path(path).name!r}: the head in use was fitted on the "
-            f"latents of the {runtime} backbone. Name it so, or open the bundle with the other runtime."
+            f"latents of the {runtime} backbone. {advice}"
         )
     refuse_overwrite(Path(path), overwrite=overwrite)
     now = session.in_use()

@@ -68,7 +68,11 @@ def read_onnx(path: Path) -> OnnxFile:
         raise InputError(f"expected an ONNX file, found nothing at {path}. Check the path.")
     size = path.stat().st_size
     if not 0 < size <= _MOST_BYTES:
-        raise ConversionError(f"{path.name}: expected an ONNX file of at most 2 GiB, found {size:,} bytes.")
+        raise ConversionError(
+            f"{path.name}: expected an ONNX file of 1 byte to 2 GiB, found {size:,} bytes. Export a smaller network."
+            if size
+            else f"{path.name}: expected an ONNX file, found an empty one. Copy or export it again."
+        )
     return parse_onnx(path.read_bytes(), path.name)
 
 
@@ -78,10 +82,12 @@ def parse_onnx(content: bytes, name: str = "model.onnx") -> OnnxFile:
         refuse_external_data(content)
         model = onnx.load_from_string(content)
     except BackendError as error:
+        if "external" not in str(error):
+            raise ConversionError(f"{name}: {str(error).split('.')[0]}. Copy or export it again.") from error
         raise ConversionError(
-            f"{name}: expected an ONNX file with its weights inside, found one that is damaged or keeps them in other "
-            f"files, which are never opened: {str(error).split('.')[0]}. Save it as one file: "
-            f"onnx.save(model, path, save_as_external_data=False)."
+            f"{name}: expected an ONNX file with its weights inside, found one that keeps them in other files, which "
+            f"are never opened. Export it as one file: torch.onnx.export(..., external_data=False), or "
+            f"onnx.save(onnx.load(path), another, save_as_external_data=False)."
         ) from error
     # What protobuf raises has no class of its own outside of it.
     except Exception as error:

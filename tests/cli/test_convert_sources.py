@@ -102,7 +102,7 @@ def test_what_a_model_knows_of_its_input_is_said(acclimate: Acclimate, project: 
         (("torchvision:resnet18",), "@DEFAULT downloads them, --weights FILE reads them"),
         (("timm:resnet18",), "@DEFAULT downloads them, --weights FILE reads them"),
         (("model.py:build", "--weights", "w.pth"), "expected --weights only for torchvision:NAME and timm:NAME"),
-        (("cut.onnx",), "damaged or keeps them in other files"),
+        (("cut.onnx",), "expected an ONNX file, found that"),
         (("none.onnx",), "expected an ONNX file, found nothing"),
         (("model.tflite",), "such a file cannot be split by itself"),
     ],

@@ -29,8 +29,8 @@ def branch() -> onnx.NodeProto:
     ("content", "error", "message"),
     [
         (b"", ConversionError, "found none|truncated"),
-        (b"not an onnx file at all", ConversionError, "damaged|truncated"),
-        (built(gemm(), W, ("n", 5))[:-40], ConversionError, "damaged|truncated|fit their shape"),
+        (b"not an onnx file at all", ConversionError, "expected an ONNX file, found that .* Copy or export"),
+        (built(gemm(), W, ("n", 5))[:-40], ConversionError, "ends in the middle of a field|fit their shape"),
         (
             built([helper.make_node("Magic", ["x"], ["h"], name="spell", domain="my.ops"), *gemm()], W, ("n", 5)),
             CutError,
@@ -90,7 +90,9 @@ def test_external_data_is_never_opened(tmp_path: Path) -> None:
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
-    with pytest.raises(ConversionError, match="keeps them in other files, which are never opened"):
+    with pytest.raises(
+        ConversionError, match=r"keeps them in other files, which are never opened\..*external_data=False"
+    ):
         parse_onnx(model.SerializeToString())
 
 

@@ -112,8 +112,7 @@ def test_a_tail_is_as_the_code_has_it(page: dict[str, str], tail_bundle: Path, f
     maps, spec = tables(page["Tail"]).values()
     members = forgery.members_of(tail_bundle)
     assert keys(spec) == ["format", *(f.name for f in fields(tail_spec.Spec))]
-    # It may be left out, as it is here.
-    assert set(keys(spec)) - {"working"} == set(json.loads(members["onnx/tail.json"]))
+    assert set(keys(spec)) == set(json.loads(members["onnx/tail.json"]))
     content = members["onnx/map.safetensors"]
     (length,) = struct.unpack_from("<Q", content)
     header = json.loads(content[8 : 8 + length])
