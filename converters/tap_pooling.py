@@ -28,3 +28,20 @@ def check_pooling(pooling: str, taps: str | Sequence[str]) -> None:
             f"expected taps whose maps have maxima with pooling={pooling!r}, found taps='last': the head's input stays "
             f"as it is. Name taps, or take all of them."
         )
+
+
+def require_maxima(found: Sequence[str], given: bool) -> None:
+    """Refuse maxima beside means where no tap is a map with several positions.
+
+    Args:
+        found: What is in the latent, by name, as the message shows it.
+        given: Whether anything of it is a maximum.
+
+    Raises:
+        InputError: If nothing is.
+    """
+    if not given:
+        raise InputError(
+            f"expected taps whose maps have maxima with pooling='mean-max', found none among {list(found)[:8]}. Leave "
+            f"pooling out, or name taps that are maps."
+        )

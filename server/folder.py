@@ -1,6 +1,7 @@
 """Folders that appear under their name complete, or not at all."""
 
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -8,6 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import OutputExistsError
+
+# Names that runs give: what they leave half written is swept away, and what others made is not.
+_PART = re.compile(r"\.(?:model|(?:best|step)-\d{9})(?:\.\w{8})?\.part")
+_FILE_PART = re.compile(r"\.(?:config\.toml|log\.jsonl)\.\w{8}\.part")
 
 
 @contextmanager
@@ -51,10 +56,15 @@ def remove_folder(target: Path) -> None:
         shutil.rmtree(doomed, ignore_errors=True)
 
 
+def is_part(name: str) -> bool:
+    """Return whether a run that was killed while it wrote leaves such a name."""
+    return bool(_PART.fullmatch(name) or _FILE_PART.fullmatch(name))
+
+
 def remove_parts(parent: Path) -> None:
-    """Remove what a process that was killed while it wrote or removed a folder has left beside it."""
+    """Remove what a run that was killed while it wrote or removed a folder has left beside it."""
     for path in parent.glob(".*.part"):
-        if path.is_dir() and not path.is_symlink():
+        if _PART.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -27,6 +27,8 @@ def fit_ends(model: nn.Module, classes: int, shape: tuple[int, ...], *, head: st
     if len(shape) == 3:
         fit_channels(model, shape[0])
     found = _outputs(model, shape)
+    if head != "auto":
+        _check_head(model, head, found)
     if found != classes:
         name = head_name(model, found) if head == "auto" else head
         _replace(model, name, classes, seed)
@@ -99,13 +101,27 @@ def _width(module: nn.Module) -> int | None:
     return module.out_channels if isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) else None
 
 
-def _replace(model: nn.Module, name: str, classes: int, seed: int) -> None:
+def _check_head(model: nn.Module, name: str, outputs: int) -> None:
     try:
-        old = model.get_submodule(name)
+        layer = model.get_submodule(name)
     except AttributeError as error:
         raise InputError(
             f"expected a layer {name!r} in {type(model).__name__}, found none. Mend model.head."
         ) from error
+    width = _width(layer)
+    if width is None:
+        raise InputError(
+            f"expected {name!r} as a linear layer or a 1 x 1 convolution, found {type(layer).__name__}. "
+            f"Mend model.head."
+        )
+    if width != outputs:
+        raise InputError(
+            f"expected {name!r} with the model's {outputs} outputs, found {width}. Name its last layer in model.head."
+        )
+
+
+def _replace(model: nn.Module, name: str, classes: int, seed: int) -> None:
+    old = model.get_submodule(name)
     # Its weights come from the global generator; the caller's state is put back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

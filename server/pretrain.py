@@ -11,12 +11,12 @@ import torch
 from torch import nn
 from torch.utils.data import IterableDataset
 
-from ..errors import InputError, OutputExistsError
-from ..files import write_file
-from .config.read import PretrainConfig, as_json, as_toml, read_config
+from ..errors import InputError
+from .config.read import PretrainConfig, as_json, read_config
 from .data import Data, load_data, validate_data
-from .folder import remove_parts
+from .data.identity import identity_of
 from .objectives.make import make_objective
+from .run_folder import check_folder, open_folder
 from .training.engine import engine
 from .training.kept import Kept
 from .training.logs import read_log
@@ -24,16 +24,14 @@ from .training.loop import Listener, Progress, train
 from .training.metrics import Metrics
 from .training.optimizer import make_optimizer
 from .training.plan import Plan, Speed
-from .training.position import CHECKPOINTS, check_config
+from .training.position import check_config
 from .training.samples import training_batches
 from .training.sharding import shard
-from .training.state import newest
 from .training.steps import Trainee
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-CONFIG_FILE = "config.toml"
 _log = logging.getLogger(__name__)
 
 
@@ -93,7 +91,7 @@ def pretrain(
 
     Raises:
         InputError: If settings, data, model or device do not fit each other.
-        OutputExistsError: If `out` holds something, and `resume` is false.
+        OutputExistsError: If `out` holds something, and `resume` is false or it is no run.
         TrainingError: If a loss is not finite, memory or disk are full, or a checkpoint is of another run. Checkpoints
             written before stay, and the run can be resumed.
     """
@@ -106,7 +104,7 @@ def pretrain(
     folder = Path(out)
     # Dropout draws from the global generator; the caller's is put back afterwards.
     with engine(device, settings.training.precision) as running, torch.random.fork_rng(devices=_cuda(running)):
-        _check_folder(folder, running, resume=resume)
+        check_folder(folder, running, resume=resume)
         if data is None:
             data = load_data(settings.data, seed=settings.training.seed)
             if running.is_main_process:
@@ -145,7 +143,6 @@ class _Work:
         trainee = self._trainee()
         validation = None if self.kept.unlabelled or self.data.validation is None else self.data.validation.dataset
         batches, name_of = training_batches(self.data.train, settings, self.engine)
-        _open_folder(self.folder, settings, self.engine)
         plan = Plan(
             settings.training,
             settings.run,
@@ -153,9 +150,12 @@ class _Work:
             validation,
             self.classes,
             self.folder,
-            as_json(settings),
+            {**as_json(settings), "samples": identity_of(self.data)},
             name_of,
         )
+        if resume:
+            self.kept.settle(plan.config, main=self.engine.is_main_process)
+        open_folder(self.folder, settings, self.engine)
         _, speed = train(trainee, plan, self.kept.keep, resume=resume, progress=progress, listener=listener)
         if self.engine.is_main_process:
             self.kept.finish()
@@ -200,12 +200,11 @@ class _Work:
         return Trainee(objective, prepared, running.prepare_optimizer(optimizer), running)
 
     def _ended(self, speed: Speed | None) -> Run:
-        notes: Mapping[str, Any] = self.kept.load().notes
-        check_config(notes["config"], as_json(self.settings), self.folder)
-        epochs = tuple(record for record in read_log(self.folder) if record["kind"] == "epoch")
-        metrics = tuple(Metrics(**{**one, "recall": tuple(one["recall"])}) for one in notes["metrics"])
-        steps = epochs[-1]["step"] if epochs else 0
-        return Run(self.folder, self.kept.model, steps, notes["step"], metrics, epochs, speed)
+        notes = self.kept.load()
+        check_config(notes.config, as_json(self.settings), self.folder)
+        epochs = tuple(record for record in read_log(self.folder) if record.get("kind") == "epoch")
+        steps = epochs[-1].get("step", 0) if epochs else 0
+        return Run(self.folder, self.kept.model, steps, notes.step, notes.metrics, epochs, speed)
 
 
 def _cuda(running: "Accelerator") -> list[torch.device]:
@@ -221,25 +220,3 @@ def _build(settings: PretrainConfig, data: Data) -> tuple[nn.Module, str]:
     classes = sum(len(task.classes) for task in data.tasks) or len(data.classes)
     built = build_model(settings.model, classes, data.shape)
     return built, architecture_of(settings.model, classes, data.shape)
-
-
-def _check_folder(folder: Path, running: "Accelerator", *, resume: bool) -> None:
-    if running.is_main_process:
-        if folder.exists() and not folder.is_dir():
-            raise OutputExistsError(f"expected a folder at {folder}, found a file. Choose another one with --out.")
-        if folder.is_dir() and any(folder.iterdir()) and not resume:
-            raise OutputExistsError(
-                f"expected an empty folder at {folder}, found something in it. Go on with --resume, or choose another."
-            )
-    running.wait_for_everyone()
-
-
-def _open_folder(folder: Path, settings: PretrainConfig, running: "Accelerator") -> None:
-    """Make the folder of a run, only once there is something to put into it."""
-    if running.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        remove_parts(folder)
-        # Settings may change until there is a checkpoint that was made with them.
-        if newest(folder / CHECKPOINTS) is None:
-            write_file(folder / CONFIG_FILE, as_toml(settings).encode(), overwrite=True)
-    running.wait_for_everyone()

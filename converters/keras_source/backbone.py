@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ...errors import CalibrationError, CutError
 from ..graph_names import BACKBONE, INPUT, OUTPUT, PREPROCESS
+from ..tap_pooling import require_maxima
 from .head import Head, find_head
 from .preparation import Preparation
 from .stages import KerasTap, choose_taps, with_maxima
@@ -96,6 +97,8 @@ class Backbone:
     def _keep(self, points: Sequence[KerasTap], sample: NDArray[np.generic], pooling: str) -> None:
         """Keep the taps that do not repeat the cut or each other, with the maxima of those kept if they are wanted."""
         if not points:
+            if pooling != "mean":
+                require_maxima(self.names, given=False)
             return
         pooled = [pool(tap.step.output, tap.pool, i) for i, tap in enumerate(points)]
         found = self._front(sample, training=False)
@@ -111,6 +114,8 @@ class Backbone:
                 kept[tap] = symbol
                 known.append(part)
         taps = tuple(kept) if pooling == "mean" else with_maxima(tuple(kept))
+        if pooling != "mean":
+            require_maxima([tap.name for tap in kept], any(tap.pool == "max" for tap in taps))
         more = {tap: pool(tap.step.output, tap.pool, len(points) + i) for i, tap in enumerate(taps) if tap not in kept}
         self.names = [*(tap.name for tap in taps), *self.names]
         self._parts = [*((kept | more)[tap] for tap in taps), *self._parts]

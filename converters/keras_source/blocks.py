@@ -58,12 +58,15 @@ def find_cut(steps: Sequence[Step], end: Symbol, wanted: str | int) -> Step:
         near = difflib.get_close_matches(wanted, [step.name for step in leading], n=3, cutoff=0.4)
         many = f", {len(exact)} of that name" if exact else ""
         raise CutError(
-            f"expected a layer in front of the head as cut, found {wanted!r}{many}. Close to it: {near}. Cuts that are "
-            f"possible, from the head: {shown}."
+            f"expected a layer in front of the head as cut, found {wanted!r}{many}."
+            f"{f' Close to it: {near}.' if near else ''} Cuts that are possible, from the head: {shown}."
         )
     (step,) = exact
     if step.output is end:
-        raise CutError(f"expected a cut in front of the head's input, found it itself, {wanted!r}. Possible: {shown}.")
+        raise CutError(
+            f"expected a cut in front of the head's input, found it itself, {wanted!r}: that is the head alone. Leave "
+            f"the cut out, or cut at one of {shown}."
+        )
     if all(stop.step is not step for stop in stops):
         raise CutError(
             f"expected a cut that all of the output depends through, one tensor of a fixed shape, found {wanted!r}, "

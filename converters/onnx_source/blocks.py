@@ -65,14 +65,19 @@ def _why_not(flow: Flow, head: OnnxTap, wanted: str, known: Sequence[OnnxTap]) -
     nodes = flow.network.model.graph.node
     of = [(name, node) for node in nodes for name in node.output if wanted in (name, label_of(name), node.name)]
     near = f"Cuts that are possible, from the head: {_shown(known)}."
+    own = f"expected a cut in front of the head's input, found it itself, {wanted!r}: that is the head alone, which "
+    own += f"every bundle adapts. Leave the cut out. {near}"
+    if wanted == head.label:
+        return own
     if not of:
         names = [label_of(name) for node in nodes for name in node.output]
         close = difflib.get_close_matches(wanted, names, n=3, cutoff=0.4)
-        return f"expected the name of a tensor or node as cut, found {wanted!r}. Close to it: {close}. {near}"
+        nearest = f" Close to it: {close}." if close else ""
+        return f"expected the name of a tensor or node as cut, found {wanted!r}.{nearest} {near}"
     tensor, node = of[0]
     start = "expected a cut that all of the output depends through"
     if tensor == head.tensor:
-        return f"expected a cut in front of the head's input, found it itself, {wanted!r}. {near}"
+        return own
     if tensor not in flow.values:
         return f"{start}, found {wanted!r}, which {describe(node)} makes from constants. {near}"
     other = flow.passing(tensor, head.tensor)

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import onnx
+from torch import nn
 
 from ...errors import ConversionError, CutError
 from ..splitting.cuts import TRAINING_BATCH, Cut
+from ..splitting.examine import Taps
 from ..tap_pooling import Pooling
 from .batch import free_batch
 from .blocks import block_cuts
@@ -15,9 +17,9 @@ from .file import OnnxFile
 from .flow import Flow, numbers
 from .graph import Network, attributes
 from .head import find_onnx_head
-from .split import head_input
+from .latent import drawn_samples, head_input, latent_parts
 from .tail import notes_on, untrained
-from .taps import OnnxTap, choose_taps, with_maxima
+from .taps import OnnxTap
 from .weights import check_own, trained_uses
 
 _FLOAT = 4
@@ -26,14 +28,14 @@ _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Identity",
 
 
 def list_onnx_cuts(
-    file: OnnxFile, shape: Sequence[int], taps: str | Sequence[str] = "all", pooling: Pooling = "mean"
+    file: OnnxFile, shape: Sequence[int], taps: Taps = "all", pooling: Pooling = "mean"
 ) -> tuple[Cut, ...]:
     """Find the tensors in front of the blocks of a file, from the head backwards.
 
     Args:
         file: The file.
         shape: Shape of one sample as the file takes it.
-        taps: As for `split_onnx`.
+        taps: As for `split_onnx`. A bundle keeps them all beside the map, those behind the cut too.
         pooling: Likewise.
 
     Returns:
@@ -41,7 +43,8 @@ def list_onnx_cuts(
 
     Raises:
         CutError: If the file has no head.
-        ConversionError: If it takes samples of another shape.
+        ConversionError: If it takes samples of another shape, or does not run.
+        InputError: If there is no map to take maxima of.
     """
     wanted = file.shape[1:]
     if len(wanted) != len(shape) or any(a not in (None, b) for a, b in zip(wanted, shape, strict=True)):
@@ -50,8 +53,8 @@ def list_onnx_cuts(
     head = find_onnx_head(network, file.name)
     end = head_input(network, head, file)
     flow = Flow(network)
-    chosen = choose_taps(network, end.tensor, taps)
-    chosen = chosen if pooling == "mean" else with_maxima(chosen)
+    kept = latent_parts(network, file, end, nn.Identity(), drawn_samples(file, shape), taps, pooling)
+    latent = sum(part.width for part in kept)
     path = flow.between(network.source, end.tensor)
     classes, width = head.weight.shape
     # Weights in 8 bits do not train.
@@ -59,7 +62,7 @@ def list_onnx_cuts(
     cuts = [cut for cut in cuts if not untrained(flow.between(cut.tensor, end.tensor))]
     whole = _Cost.of(network, path)
     own = _Cost(classes * width + classes, classes * width, classes)
-    return tuple(_measure(network, flow, file, cut, i, chosen, end, own, whole) for i, cut in enumerate(cuts))
+    return tuple(_measure(network, flow, file, cut, i, latent, end, own, whole) for i, cut in enumerate(cuts))
 
 
 @dataclass(frozen=True)
@@ -95,15 +98,13 @@ def _measure(
     file: OnnxFile,
     cut: OnnxTap,
     blocks: int,
-    taps: Sequence[OnnxTap],
+    latent: int,
     end: OnnxTap,
     own: _Cost,
     whole: _Cost,
 ) -> Cut:
     behind = flow.between(cut.tensor, end.tensor)
     front = flow.between(network.source, cut.tensor)
-    made = {name for node in behind for name in node.output}
-    width = sum(tap.width for tap in taps if tap.tensor not in made)
     cost, all_ = _Cost.of(network, behind).plus(own), whole.plus(own)
     try:
         check_own(network, front, behind, cut.label, file.name)
@@ -114,7 +115,7 @@ def _measure(
         name=cut.label,
         blocks=blocks,
         map_shape=cut.shape,
-        latent_bytes=width + (math.prod(cut.shape) if blocks else end.width),
+        latent_bytes=latent + (math.prod(cut.shape) if blocks else 0),
         parameters=cost.parameters,
         parameter_share=cost.parameters / max(1, all_.parameters),
         multiply_adds=cost.products,

@@ -27,10 +27,11 @@ from .file import OnnxFile
 from .graph import Network
 from .head import OnnxHead, find_onnx_head, vector_output
 from .input import describe_onnx_input
+from .latent import head_input, latent_parts
 from .operation import BATCHES
 from .reference import OnnxReference
 from .tail import OnnxTailPart, build_tail, find_tail
-from .taps import OnnxTap, choose_taps, with_maxima
+from .taps import OnnxTap
 
 _SAMPLES = 4
 
@@ -147,16 +148,12 @@ def split_onnx(
     freed = free_batch(file.model, described.shape)
     network = Network(freed, 2)
     head = _find(network, file, keeps_head)
-    points = choose_taps(network, head.cut, taps)
-    points.append(head_input(network, head, file))
+    end = head_input(network, head, file)
     found = None
     if where is not None:
-        found = find_tail(network, file.name, head, points[-1], where, quantized=file.quantized)
+        found = find_tail(network, file.name, head, end, where, quantized=file.quantized)
     few = torch.from_numpy(np.ascontiguousarray(samples[np.arange(_SAMPLES) % len(samples)]))
-    if taps == "all":
-        points = _without_repeats(points, OnnxReference(raw.preprocess, file, points).parts(few))
-    if pooling != "mean":
-        points = [*with_maxima(points[:-1]), points[-1]]
+    points = latent_parts(network, file, end, raw.preprocess, few, taps, pooling)
     width = sum(point.width for point in points)
     if width > MAX_WIDTH:
         raise CutError(
@@ -194,41 +191,6 @@ def _find(network: Network, file: OnnxFile, keeps_head: bool) -> OnnxHead:
         if keeps_head or len(shape) != 2 or shape[1] is None or network.result not in network.live:
             raise
         return vector_output(network, file.name, shape[1])
-
-
-def head_input(network: Network, head: OnnxHead, file: OnnxFile) -> OnnxTap:
-    """Return what goes into the head, as a tap.
-
-    Raises:
-        CutError: If its shape is open.
-    """
-    shape = tuple(length for length in network.shapes.get(head.cut, ())[1:] if length is not None)
-    width = head.weight.shape[1]
-    axis = 1 if shape[:1] == (width,) else len(shape)
-    if not shape or shape[axis - 1] != width or len(shape) != len(network.shapes[head.cut]) - 1:
-        raise CutError(
-            f"{file.name}: expected {width} features at {head.label!r}, found {network.shapes.get(head.cut)}. "
-            f"Export the file with fixed shapes."
-        )
-    return OnnxTap(head.cut, axis, shape, head.label)
-
-
-def _without_repeats(points: list[OnnxTap], parts: list[NDArray[np.float32]]) -> list[OnnxTap]:
-    kept: list[int] = []
-    for i, part in enumerate(parts):
-        last = i == len(parts) - 1
-        # The cut comes last and stays; what it repeats in front of it goes.
-        if last or not any(_proportional(part, parts[k]) for k in (*kept, len(parts) - 1)):
-            kept.append(i)
-    return [points[i] for i in kept]
-
-
-def _proportional(a: NDArray[np.float32], b: NDArray[np.float32]) -> bool:
-    """Return whether one is a multiple of the other, as where dropout's factor lies between them."""
-    if a.shape != b.shape:
-        return False
-    factor = float((a * b).sum()) / max(float((a * a).sum()), 1e-30)
-    return float(np.abs(factor * a - b).max()) <= 1e-5 * float(np.abs(b).max()) + 1e-12
 
 
 def _layout(points: Sequence[OnnxTap]) -> tuple[Tap, ...]:

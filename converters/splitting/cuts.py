@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ...errors import CutError, InputError
 from ..tap_pooling import Pooling
-from .blocks import Survey, survey, taps_around
+from .blocks import Survey, survey
 from .examine import Taps, examine
 from .separation import parameters_of, shared_parameters, sides
 from .stages import TapPoint
@@ -29,7 +29,7 @@ class Cut:
         name: What `split_tail` takes as `cut`; the first of a list is the head's input, which `split` cuts at.
         blocks: How many blocks of the list lie behind it besides the head; 0 at the head.
         map_shape: Shape of one sample's map; that of the head's input at the head.
-        latent_bytes: Size of what a device stores of one sample: the taps up to the cut and the map, 8 bits each.
+        latent_bytes: Size of what a device stores of one sample: all taps and the map, 8 bits each.
         parameters: Number of trainable parameters behind it.
         parameter_share: That as a share of the model's.
         multiply_adds: Of a forward pass behind it, for one sample (`workload.multiply_adds` says what is counted).
@@ -106,10 +106,10 @@ def _measure(found: Survey, point: TapPoint, blocks: int, parameters: int, produ
     graph = found.graph
     node = graph.at[point]
     parts = sides(graph, node)
-    front, _ = taps_around(found, point)
     shape = tuple(int(axis) for axis in node.meta["val"].shape[1:])
-    width = sum(int(graph.pooled[at].meta["val"].shape[1]) for at in front)
-    # At the head the last tap is the map.
+    # All taps, those behind the cut too: heads go on learning from them. At the head the last tap is the map.
+    taps = [*found.examined.backbone.points, found.head]
+    width = sum(int(graph.pooled[at].meta["val"].shape[1]) for at in taps)
     stored = width if point == found.head else width + math.prod(shape)
     trained = _count(found, parameters_of(graph, parts.behind))
     work, values = multiply_adds(parts.behind), kept_values(parts.behind)

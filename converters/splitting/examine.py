@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CutError
-from ..tap_pooling import MAX, MEAN, Pooling, check_pooling
+from ..tap_pooling import MAX, MEAN, Pooling, check_pooling, require_maxima
 from .backbone import Backbone
 from .head import run_to_head
 from .linearise import write_out_parametrizations
@@ -57,7 +57,10 @@ def examine(model: nn.Module, sample: Tensor, taps: Taps = "all", pooling: Pooli
     points = [] if taps == "last" else _choose(traced, head, taps, read_tokens(frozen, sample, traced, head))
     if taps == "all":
         points = _without_repeats(Backbone(frozen, head.name, points), sample)
-    backbone = Backbone(frozen, head.name, points if pooling == "mean" else with_maxima(points, traced))
+    if pooling != "mean":
+        points = with_maxima(points, traced)
+        require_maxima([point.label for point in points], any(point.pool == "max" for point in points))
+    backbone = Backbone(frozen, head.name, points)
     return Examined(frozen, sample, traced, head, backbone)
 
 

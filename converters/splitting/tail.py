@@ -132,7 +132,8 @@ def _check_separates(found: Survey, point: TapPoint) -> None:
     graph = found.graph
     node = graph.at[point]
     if node in (graph.input, graph.at[found.head]):
-        what = "the model's input: nothing is left in front" if node is graph.input else "the head's: use `split`"
+        what = "the model's input: nothing is left in front"
+        what = what if node is graph.input else "the head's input, so the head alone: leave the cut out"
         raise CutError(f"expected a cut between the input and the head, found {point.label!r}, which is {what}.")
     if node in separators(graph):
         return

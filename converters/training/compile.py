@@ -121,9 +121,10 @@ def _choose(captured: Captured, train: Literal["all"] | Sequence[str]) -> tuple[
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in captured.parameters):
             near = difflib.get_close_matches(pattern, captured.parameters, n=3, cutoff=0.3)
+            known = f"Close to it: {near}" if near else f"There are {list(captured.parameters)[:8]}"
             raise InputError(
-                f"expected names or patterns of the tail's parameters, found {pattern!r}, which fits none. Close to "
-                f"it: {near}. A BatchNorm that was folded has none of its own: train its layer."
+                f"expected names or patterns of the tail's parameters, found {pattern!r}, which fits none. {known}. "
+                f"A BatchNorm that was folded has none of its own: train its layer."
             )
     chosen = tuple(name for name in captured.parameters if any(fnmatchcase(name, pattern) for pattern in patterns))
     if not chosen:

@@ -18,10 +18,10 @@ _NAMED = 1_000
 def validate_data(data: Data, *, progress: Callable[[int, int], None] | None = None) -> DataReport:
     """Read all samples once and look for what spoils training or its validation.
 
-    Errors: what cannot be read, samples of other shapes, a class without training samples, groups in both parts, and
-    duplicates in both parts (by their content; up to 1 % of the validation samples are a warning). Warnings: classes
-    ten times as large as others or without validation samples, no labels, duplicates within the training part, and
-    the same content under several labels.
+    Errors: what cannot be read, samples of other shapes, a class without training samples, a single class, groups
+    in both parts, and duplicates in both parts (by their content; up to 1 % of the validation samples are a warning).
+    Warnings: classes ten times as large as others or without validation samples, no labels, duplicates within the
+    training part, and the same content under several labels.
 
     Args:
         data: From `load_data`.
@@ -99,6 +99,15 @@ def _classes(counts: dict[str, tuple[int, int]], data: Data, validation: Survey)
             f"expected training samples of every class, found none of {listed(empty)}. Add some, or take "
             "the class out.",
             empty,
+        )
+    elif len(counts) == 1:
+        only = tuple(counts)
+        yield _finding(
+            "error",
+            "single",
+            f"expected training samples of two classes or more, found only {only[0]!r}. Add samples of another, or "
+            f"leave labels out and train with a self-supervised objective.",
+            only,
         )
     sizes = {name: n for name, (n, _) in counts.items() if n}
     if sizes and max(sizes.values()) > _IMBALANCE * min(sizes.values()):

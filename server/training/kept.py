@@ -1,24 +1,47 @@
 """The weights that a run keeps: whole, on the processor, on disk under their name once they are the best."""
 
 import copy
-from dataclasses import asdict
+import re
+from collections.abc import Mapping, Set
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ...errors import TrainingError
+from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config.read import PretrainConfig, as_json
 from ..data.split import Data
 from ..folder import remove_folder
 from ..objectives.make import SELF_SUPERVISED
 from ..objectives.projector import last_linear, set_head
 from .metrics import Metrics
+from .position import CHECKPOINTS, check_config, position_of
 from .probe import linear_probe
+from .state import all_states, load_record, newest
 
 MODEL_FOLDER = "model"
 _BEST = "best"
+_ADVICE = "Restore that folder, or begin anew in another one."
+_NAME = re.compile(rf"{_BEST}-(\d{{9}})")
+
+
+@dataclass(frozen=True)
+class KeptNotes:
+    """What was noted of the weights of a run that came to its end.
+
+    Args:
+        step: Steps taken when they were reached.
+        metrics: Their scores, one per task.
+        config: Settings of the run, by section and name.
+    """
+
+    step: int
+    metrics: tuple[Metrics, ...]
+    config: Mapping[str, Any]
 
 
 class Kept:
@@ -55,7 +78,7 @@ class Kept:
         return (self.folder / MODEL_FOLDER).exists()
 
     def keep(self, weights: dict[str, Tensor], step: int, metrics: tuple[Metrics, ...]) -> None:
-        """Write the best weights so far; the earlier ones go only then.
+        """Write the best weights so far; those of earlier ones go only then that no checkpoint knows.
 
         Args:
             weights: Of the objective, whole and on the processor.
@@ -67,7 +90,7 @@ class Kept:
         self.model.load_state_dict(own)
         if self.unlabelled:
             metrics = self._probe()
-        target = self.folder / f"{_BEST}-{step:09d}"
+        target = self._path(step)
         # One of the same step is of an attempt that was cut off before its checkpoint.
         remove_folder(target)
         notes: dict[str, Any] = {
@@ -82,9 +105,7 @@ class Kept:
             "config": as_json(self.settings),
         }
         save_checkpoint(target, self.model, architecture=self.architecture, notes=notes)
-        for other in self.folder.glob(f"{_BEST}-*"):
-            if other != target:
-                remove_folder(other)
+        self._remove_but(self._known() | {step})
 
     def _probe(self) -> tuple[Metrics, ...]:
         """Give the model a head that was fitted on its features, where there are labels, and return its scores."""
@@ -106,13 +127,93 @@ class Kept:
         set_head(self.model, self.head, probe.weight, probe.bias)
         return () if probe.metrics is None else (probe.metrics,)
 
-    def finish(self) -> None:
-        """Give the best weights their final name."""
-        best = max(self.folder.glob(f"{_BEST}-*"))
-        best.rename(self.folder / MODEL_FOLDER)
+    def settle(self, config: Mapping[str, Any], *, main: bool) -> None:
+        """Drop weights that the checkpoint to resume from does not know: an attempt that was cut off had kept them.
 
-    def load(self) -> Checkpoint:
-        """Read the weights of a run that came to its end into `model`, and return what was noted of them."""
-        found = load_checkpoint(self.folder / MODEL_FOLDER, self.model, architecture=self.architecture)
+        Args:
+            config: Settings and data of the run; with others nothing is dropped.
+            main: Whether this process removes them; all look whether those that it knows are there.
+
+        Raises:
+            TrainingError: If they are not, or the checkpoint is damaged, or of another run.
+        """
+        path = newest(self.folder / CHECKPOINTS)
+        if path is None:
+            best = None
+        else:
+            record = load_record(path)
+            check_config(record.get("config"), config, path)
+            found = position_of(record, path).best
+            best = None if found.score is None else found.step
+        if main:
+            self._remove_but({step for step in self._found() if step <= (best or 0)})
+        if best is not None and best not in self._found():
+            raise TrainingError(
+                f"expected the best weights so far at {self._path(best)}, as {path} notes, found none. Put that folder "
+                f"back, or begin anew in another one."
+            )
+
+    def finish(self) -> None:
+        """Give the best weights their final name.
+
+        Raises:
+            TrainingError: If somebody removed them.
+        """
+        found = self._found()
+        if not found:
+            raise TrainingError(
+                f"expected the best weights of the run in {self.folder}, found none. Begin anew in another folder."
+            )
+        last = max(found)
+        self._remove_but({last})
+        found[last].rename(self.folder / MODEL_FOLDER)
+
+    def load(self) -> KeptNotes:
+        """Read the weights of a run that came to its end into `model`, and return what was noted of them.
+
+        Raises:
+            TrainingError: If they are damaged, of another network, or not kept by a run.
+        """
+        path = self.folder / MODEL_FOLDER
+        notes = load_checkpoint(path, self.model, architecture=self.architecture).notes
         self.model.eval()
-        return found
+        step, metrics, config = (notes.get(name) for name in ("step", "metrics", "config"))
+        if type(step) is not int or not isinstance(metrics, list) or not isinstance(config, dict):
+            raise TrainingError(f"expected step, metrics and config noted in {path}, found {sorted(notes)}. {_ADVICE}")
+        return KeptNotes(step, tuple(_metrics(one, path) for one in metrics), config)
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"{_BEST}-{step:09d}"
+
+    def _found(self) -> dict[int, Path]:
+        paths = {path: _NAME.fullmatch(path.name) for path in self.folder.glob(f"{_BEST}-*")}
+        return {int(match[1]): path for path, match in paths.items() if match}
+
+    def _known(self) -> set[int]:
+        """Return the steps of the best weights that checkpoints note."""
+        steps = set()
+        for path in all_states(self.folder / CHECKPOINTS):
+            # From a damaged one nobody resumes.
+            with suppress(TrainingError):
+                steps.add(position_of(load_record(path), path).best.step)
+        return steps
+
+    def _remove_but(self, steps: Set[int]) -> None:
+        for step, path in self._found().items():
+            if step not in steps:
+                remove_folder(path)
+
+
+def _metrics(found: object, path: Path) -> Metrics:
+    """Return scores as they were noted."""
+    names = {one.name for one in fields(Metrics)}
+    recall = found.get("recall") if isinstance(found, dict) else None
+    if (
+        not isinstance(found, dict)
+        or found.keys() != names
+        or not isinstance(recall, list)
+        or not all(isinstance(value, int | float) for name, value in found.items() if name != "recall")
+        or not all(value is None or isinstance(value, int | float) for value in recall)
+    ):
+        raise TrainingError(f"expected scores noted in {path} as {sorted(names)}, found {found!r:.60}. {_ADVICE}")
+    return Metrics(**{**found, "recall": tuple(recall)})

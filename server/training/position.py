@@ -16,6 +16,7 @@ from .steps import Trainee, whole
 from .stopping import Best
 
 CHECKPOINTS = "checkpoints"
+_ADVICE = "Remove that folder to resume from an earlier one, or begin anew."
 
 
 @dataclass
@@ -82,7 +83,7 @@ def restore(folder: Path, trainee: Trainee, average: Average | None, config: Map
         folder: Of all checkpoints of the run.
         trainee: What is trained, changed in place.
         average: Its moving average, changed in place.
-        config: Its settings; all but those of the section [run] have to be those of the checkpoint.
+        config: Its settings and data; all but the section [run] have to be those of the checkpoint.
 
     Returns:
         Where it stands.
@@ -97,7 +98,8 @@ def restore(folder: Path, trainee: Trainee, average: Average | None, config: Map
     if path is None:
         return Position()
     state = load_state(path)
-    check_config(state.record.get("config", {}), config, path)
+    check_config(state.record.get("config"), config, path)
+    position = position_of(state.record, path)
     names = {"module", "optimizer"} | ({"average"} if average is not None else set())
     if state.tensors.keys() != names:
         raise TrainingError(f"expected {sorted(names)} in {path}, found {sorted(state.tensors)}. Begin anew.")
@@ -105,23 +107,48 @@ def restore(folder: Path, trainee: Trainee, average: Average | None, config: Map
     copy_state(trainee.module, _fitting(state.tensors["module"], module, path))
     if average is not None:
         average.state = _fitting(state.tensors["average"], average.state, path)
-    _fill_optimizer(trainee, state.tensors["optimizer"])
-    record = dict(state.record)
-    if trainee.engine.scaler is not None and record.get("scaler"):
-        trainee.engine.scaler.load_state_dict(record["scaler"])
-    try:
-        return Position(
-            step=record["step"],
-            epoch=record["epoch"],
-            best=Best(**record["best"]),
-            epochs=list(record["epochs"]),
-            loss_sum=record["loss_sum"],
-            loss_count=record["loss_count"],
-        )
-    except (KeyError, TypeError) as error:
-        raise TrainingError(
-            f"expected where a run stands in {path}, found that {error} is missing. Begin anew."
-        ) from error
+    _fill_optimizer(trainee, state.tensors["optimizer"], path)
+    if trainee.engine.scaler is not None and state.record.get("scaler"):
+        _fill_scaler(trainee, state.record["scaler"], path)
+    return position
+
+
+def position_of(record: Mapping[str, Any], path: Path) -> Position:
+    """Return where a run stands, of a checkpoint's record.
+
+    Args:
+        record: From `load_record`.
+        path: Of the checkpoint, for messages.
+
+    Raises:
+        TrainingError: If something is missing, or is of another type.
+    """
+    best = _checked(record, "best", dict, path)
+    epochs = _checked(record, "epochs", list, path)
+    if not all(isinstance(one, dict) for one in epochs):
+        raise TrainingError(f"expected epochs in {path} as records, found other values. {_ADVICE}")
+    return Position(
+        step=_checked(record, "step", int, path),
+        epoch=_checked(record, "epoch", int, path),
+        best=Best(
+            score=None if best.get("score", 0) is None else _checked(best, "score", float, path),
+            step=_checked(best, "step", int, path),
+            waited=_checked(best, "waited", int, path),
+        ),
+        epochs=list(epochs),
+        loss_sum=_checked(record, "loss_sum", float, path),
+        loss_count=_checked(record, "loss_count", int, path),
+    )
+
+
+def _checked(record: Mapping[str, Any], key: str, kind: type, path: Path) -> Any:
+    value: Any = record.get(key)
+    # A whole number may stand for another one; true and false are numbers only to Python.
+    fits = isinstance(value, int | float if kind is float else kind) and not isinstance(value, bool)
+    if not fits or (kind is int and value < 0):
+        what = {int: "a count", float: "a number", list: "a list", dict: "an object"}[kind]
+        raise TrainingError(f"expected {key} in {path} as {what}, found {value!r:.60}. {_ADVICE}")
+    return value
 
 
 def _optimizer_tensors(trainee: Trainee) -> dict[str, Tensor]:
@@ -132,12 +159,21 @@ def _optimizer_tensors(trainee: Trainee) -> dict[str, Tensor]:
     }
 
 
-def _fill_optimizer(trainee: Trainee, tensors: Mapping[str, Tensor]) -> None:
+def _fill_scaler(trainee: Trainee, found: Any, path: Path) -> None:
+    try:
+        trainee.engine.scaler.load_state_dict(found)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        raise TrainingError(f"expected the scale of losses in {path}, found that {error}. {_ADVICE}") from error
+
+
+def _fill_optimizer(trainee: Trainee, tensors: Mapping[str, Tensor], path: Path) -> None:
     optimizer = trainee.optimizer
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         number, _, name = key.partition(".")
+        if not number.isdecimal() or int(number) >= len(parameters):
+            raise TrainingError(f"expected what an optimizer notes in {path}, found {key!r:.60}. {_ADVICE}")
         pattern = parameters[int(number)]
         # Counts of steps are scalars, and stay on the processor.
         state.setdefault(int(number), {})[name] = sharded_like(value, pattern) if value.dim() else value
@@ -160,22 +196,24 @@ def _kind(tensor: Tensor | None) -> str:
     return "no tensor" if tensor is None else f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def check_config(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    """Refuse to go on with other settings; those of the section [run] may differ.
+def check_config(found: object, wanted: Mapping[str, Any], path: Path) -> None:
+    """Refuse to go on with other settings or data; settings of the section [run] may differ.
 
     Args:
-        found: Settings that a run was made with, by section and name.
-        wanted: Settings it is to go on with.
+        found: Settings that a run was made with, by section and name; what is known of its data, likewise.
+        wanted: Those it is to go on with.
         path: Where the first are from, for messages.
 
     Raises:
         TrainingError: If they differ.
     """
+    if not isinstance(found, Mapping) or not all(isinstance(part, Mapping) for part in found.values()):
+        raise TrainingError(f"expected config in {path} as sections of settings, found {found!r:.60}. {_ADVICE}")
     for section in sorted((found.keys() | wanted.keys()) - {"run"}):
         was, now = found.get(section, {}), wanted.get(section, {})
         for key in sorted(was.keys() | now.keys()):
             if was.get(key) != now.get(key):
                 raise TrainingError(
                     f"expected {section}.{key} = {was.get(key)!r}, as {path} was made with, found {now.get(key)!r}. "
-                    f"Resume with the same settings, or begin anew in another folder."
+                    f"Resume with the same settings and data, or begin anew in another folder."
                 )

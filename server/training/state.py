@@ -76,14 +76,14 @@ def save_state(folder: Path, state: State, *, keep: int) -> Path:
             f"expected to write a checkpoint of step {state.step} to {folder}, found that {error.strerror or error}. "
             f"{f'That of {last.name} is whole' if last else 'There is none yet'}: make room, and resume."
         ) from error
-    for old in _all(folder)[:-keep]:
+    for old in all_states(folder)[:-keep]:
         remove_folder(old)
     return target
 
 
 def newest(folder: Path) -> Path | None:
     """Return the folder of the newest state, or None."""
-    found = _all(folder)
+    found = all_states(folder)
     return found[-1] if found else None
 
 
@@ -93,6 +93,29 @@ def load_state(path: Path) -> State:
     Raises:
         TrainingError: If it is none, or damaged.
     """
+    step, digests, record = _load_head(path)
+    groups = ("module", "optimizer", "average")
+    tensors = {
+        group: _read(path / f"{group}.safetensors", digests[f"{group}.safetensors"])
+        for group in groups
+        if f"{group}.safetensors" in digests
+    }
+    return State(step, tensors, record)
+
+
+def load_record(path: Path) -> Mapping[str, Any]:
+    """Read what a state holds besides tensors. Errors are those of `load_state`."""
+    return _load_head(path)[2]
+
+
+def all_states(folder: Path) -> list[Path]:
+    """Return the folders of all states, the newest last."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+
+
+def _load_head(path: Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
     try:
         with (path / _RECORD).open("rb") as file:
             found = json.loads(file.read(_MAX_RECORD_BYTES))
@@ -103,13 +126,7 @@ def load_state(path: Path) -> State:
     step, digests, record = (found.get(name) for name in ("step", "sha256", "record"))
     if not (isinstance(step, int) and isinstance(digests, dict) and isinstance(record, dict)):
         raise TrainingError(f"expected step, sha256 and record in {path / _RECORD}, found {sorted(found)}. {_ADVICE}")
-    groups = ("module", "optimizer", "average")
-    tensors = {
-        group: _read(path / f"{group}.safetensors", digests[f"{group}.safetensors"])
-        for group in groups
-        if f"{group}.safetensors" in digests
-    }
-    return State(step, tensors, record)
+    return step, digests, record
 
 
 def _read(path: Path, digest: object) -> dict[str, Tensor]:
@@ -120,9 +137,3 @@ def _read(path: Path, digest: object) -> dict[str, Tensor]:
         return safetensors.torch.load(content)
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, OverflowError) as error:
         raise TrainingError(f"expected tensors in {path}, found that {error}. {_ADVICE}") from error
-
-
-def _all(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())

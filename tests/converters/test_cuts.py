@@ -35,7 +35,7 @@ def test_cuts_of_a_perceptron_by_hand() -> None:
     assert (head.name, head.blocks, head.map_shape) == ("4:input", 0, (9,))
     assert (head.latent_bytes, head.parameters, head.multiply_adds) == (8 + 9, 9 * 3 + 3, 27)
     assert (deeper.name, deeper.blocks, deeper.map_shape) == ("1", 1, (8,))
-    assert (deeper.latent_bytes, deeper.parameters) == (8 + 8, 30 + 8 * 9 + 9)
+    assert (deeper.latent_bytes, deeper.parameters) == (8 + 9 + 8, 30 + 8 * 9 + 9)
     assert (deeper.multiply_adds, deeper.compute_share) == (72 + 27, 99 / (48 + 72 + 27))
     assert deeper.parameter_share == pytest.approx(111 / (111 + 6 * 8 + 8))
     # Behind the cut: a product, a hyperbolic tangent and the logits.
@@ -69,13 +69,14 @@ def test_counts_agree_with_torch(name: str, trained_statistics: Settle) -> None:
         whole.get_total_flops() / 2 / len(x), rel=1e-6
     )
     parts = split_tail(model, x, cuts[1].name)
-    latent, maps = parts.backbone(x)
+    _, maps = parts.backbone(x)
     with plain(), FlopCounterMode(display=False) as counter, torch.no_grad():
         parts.tail.module(maps)
     assert counter.get_total_flops() == 2 * len(x) * cuts[1].multiply_adds
     assert cuts[1].parameters == sum(p.numel() for p in parts.tail.module.parameters())
-    assert cuts[1].latent_bytes == latent.shape[1] + maps[0].numel()
-    assert cuts[0].latent_bytes == split(model, x).backbone(x).shape[1]
+    width = split(model, x).backbone(x).shape[1]
+    assert cuts[1].latent_bytes == width + maps[0].numel()
+    assert cuts[0].latent_bytes == width
 
 
 def surveyed(name: str, settle: Settle) -> Survey:

@@ -225,6 +225,7 @@ class TestWhole:
             ("nested", (32, 32, 4), {}, InputError, "frames of 3 channels"),
             ("nested", (32, 32, 3), {"taps": ["body/gatet"]}, CutError, r"body/gatet.*Close to it.*body/gated"),
             ("binary", (16, 16, 3), {"taps": ["hidden:max"]}, CutError, "several positions for 'hidden:max'"),
+            ("binary", (16, 16, 3), {"taps": ["hidden"], "pooling": "mean-max"}, InputError, "name taps that are maps"),
             ("nested", (32, 32, 3), {"task": "regression"}, CutError, "without an activation, found softmax"),
             ("nested", (32, 32, 3), {"classes": ["a"]}, InputError, "5 class names"),
             ("nan", (24, 3), {}, CutError, "NaN or infinity in"),

@@ -90,9 +90,7 @@ def test_external_data_is_never_opened(tmp_path: Path) -> None:
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="/etc/passwd")
-    with pytest.raises(
-        ConversionError, match=r"in other files, which are never opened\..*external_data=False"
-    ):
+    with pytest.raises(ConversionError, match=r"in other files, which are never opened\..*external_data=False"):
         parse_onnx(model.SerializeToString())
 
 

@@ -1,5 +1,6 @@
 """ONNX tails that cannot be: refused by name before anything is compiled; and the list of cuts that can."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ pytest.importorskip("torch", reason="acclimate[convert] is not installed")
 
 from onnx import helper
 
+from acclimate.bundle import Bundle
 from acclimate.converters import convert
 from acclimate.converters.onnx_source.cuts import list_onnx_cuts
 from acclimate.converters.onnx_source.file import parse_onnx
 from acclimate.converters.onnx_source.split import split_onnx
 from acclimate.converters.splitting.cuts import list_cuts, recommend
+from acclimate.converters.tap_pooling import Pooling
 from acclimate.errors import AcclimateError, ConversionError, CutError, InputError
 
 from .onnx_networks import SIDE, Convolutional, Transformer, between, exported, frames, normal, prepared, seeded
@@ -77,6 +80,9 @@ def backwards() -> bytes:
         (diverged(), "front", ConversionError, "found NaN or infinity in 'k'"),
         (branch(), "r1", CutError, "found 'r1': Add 'Add_b' takes what passes by it"),
         (branch(), "nowhere", CutError, "expected the name of a tensor or node as cut, found 'nowhere'"),
+        (branch(), "QQQ", CutError, "found 'QQQ'. Cuts that are possible"),
+        (branch(), "flt", CutError, r"found 'flt'. Close to it: \['flat'"),
+        (branch(), "fc:input", CutError, "found it itself, 'fc:input': that is the head alone.*Leave the cut out"),
         (branch(), "flat", CutError, "expected a cut in front of the head's input, found it itself"),
         (
             branch(),
@@ -98,6 +104,7 @@ def test_nothing_is_written_where_it_is_refused(tmp_path: Path) -> None:
     content = between([node("Relu")], {})
     for options, error, message in (
         ({"cut": "front", "train": ["nothing*"]}, InputError, "fits none"),
+        ({"cut": "front", "train": ["QQQ"]}, InputError, r"fits none. There are \['.*last.*'\]. A BatchNorm"),
         ({"cut": "front", "task": "regression"}, InputError, "classification for a tail"),
         ({"cut": "front", "runtimes": ("onnx", "tflite")}, ConversionError, "TFLite was asked for"),
         ({"last": 1, "cut": "front"}, InputError, "either last or cut"),
@@ -122,7 +129,6 @@ def test_cuts_cost_what_the_torch_models_do(make: Any, tmp_path: Path) -> None:
     model = seeded(make)
     expected = list_cuts(model, prepared(frames(4)))
     found = list_onnx_cuts(parse_onnx(exported(model, tmp_path)), (3, SIDE, SIDE))
-    torch_ones = {cut.map_shape: cut for cut in expected[1:]}
     assert len(found) > 2
     for i, cut in enumerate(found[1:3], 1):
         assert cut.blocks == i
@@ -130,10 +136,28 @@ def test_cuts_cost_what_the_torch_models_do(make: Any, tmp_path: Path) -> None:
         assert cut.map_shape == other.map_shape
         assert cut.multiply_adds == other.multiply_adds
         assert cut.parameters == pytest.approx(other.parameters, rel=0.1)
-        assert cut.latent_bytes <= torch_ones[cut.map_shape].latent_bytes
         assert 0 < cut.compute_share < found[i + 1].compute_share <= 1 if i + 1 < len(found) else True
     assert recommend(found, latent_bytes=1, compute_share=1.0).cut == found[0]
     assert recommend(found, latent_bytes=10**6, compute_share=1.0).cut == found[-1]
+
+
+@pytest.mark.parametrize("pooling", ["mean", "mean-max"])
+def test_cuts_count_what_a_bundle_keeps(pooling: Pooling, tmp_path: Path) -> None:
+    """Map and whole latent, of all taps: the last map's mean is the head's input, and counts once."""
+    file = parse_onnx(exported(seeded(Convolutional), tmp_path))
+    found = list_onnx_cuts(file, (3, SIDE, SIDE), pooling=pooling)
+    options: dict[str, Any] = {"keeps_head": True, "mean": 0.5, "std": 0.5, "pooling": pooling}
+    assert len(found) > 2
+    for cut in found:
+        made = split_onnx(file, frames(12), where=cut.name if cut.blocks else None, **options)
+        width = sum(tap.width for tap in made.split.taps)
+        stored = 0 if made.original.mapped is None else made.original.mapped.maps[0].size
+        assert cut.latent_bytes == width + stored, cut.name
+    path = tmp_path / "a.acc"
+    convert(file, frames(12), out=path, last=1, pooling=pooling, runtimes=("onnx",), quantize=False)
+    with Bundle(path) as bundle:
+        assert bundle.manifest.tail is not None
+        assert found[1].latent_bytes == bundle.manifest.width + math.prod(bundle.manifest.tail.shape)
 
 
 def test_cuts_end_where_nothing_can_be_trained() -> None:

@@ -17,8 +17,8 @@ from acclimate.converters.onnx_source.batch import free_batch
 from acclimate.converters.onnx_source.file import parse_onnx
 from acclimate.converters.onnx_source.graph import Network
 from acclimate.converters.onnx_source.head import find_onnx_head
+from acclimate.converters.onnx_source.latent import head_input
 from acclimate.converters.onnx_source.rules import RULES
-from acclimate.converters.onnx_source.split import head_input
 from acclimate.converters.onnx_source.tail import OnnxTailPart, build_tail, find_tail
 from acclimate.converters.training import compile_training
 

@@ -289,7 +289,7 @@ REFUSED: dict[str, tuple[Callable[[], Sample], str | int, str]] = {
     "a branch": (by(lambda m, x: m.fc(m.a(x).relu() * m.b(x).sigmoid())), "b", "passes by it"),
     "nothing depends on it": (by(lambda m, x: (m.b(x), m.fc(m.a(x)))[1]), "b", "nothing of the output|passes by"),
     "the input": (perceptron, "0:input", "which is the model's input: nothing is left in front"),
-    "the head": (perceptron, "3", "which is the head's: use `split`"),
+    "the head": (perceptron, "3", "the head alone: leave the cut out"),
     "behind the head": (perceptron, "4", "expected a cut in front of the head '4'"),
     "no such name": (perceptron, "5", "expected the name of a module that runs as a cut, found '5'"),
     "too many blocks": (perceptron, 2, r"a tail of 1 to 1 blocks, found 2. Possible cuts, from the head: \['1'\]"),

@@ -18,6 +18,7 @@ from acclimate.bundle import Bundle
 from acclimate.converters import convert, tap_budget
 from acclimate.converters.conversion_report import ConversionReport
 from acclimate.converters.export_onnx import export_onnx
+from acclimate.converters.onnx_source.cuts import list_onnx_cuts
 from acclimate.converters.onnx_source.file import parse_onnx
 from acclimate.converters.onnx_source.split import split_onnx
 from acclimate.converters.splitting.cuts import list_cuts
@@ -126,13 +127,13 @@ def test_what_cannot_be_is_refused_before_any_work(tmp_path: Path) -> None:
 
 
 def test_cuts_count_the_bytes_of_maxima(digit_net: nn.Module, digits: Any) -> None:
-    """Of the taps in front of a cut; a tail recomputes those behind it, as its own check of parity finds."""
+    """Of all taps, whatever the cut; a tail recomputes those behind it, as its own check of parity finds."""
     x = normalised(digits.frames[:4])
     plain, found = list_cuts(digit_net, x), list_cuts(digit_net, x, pooling="mean-max")
     assert [cut.name for cut in found] == [cut.name for cut in plain]
     assert found[0].latent_bytes - plain[0].latent_bytes == 12 + 24
     deeper = next(i for i, cut in enumerate(plain) if cut.name == "blocks.1")
-    assert found[deeper].latent_bytes - plain[deeper].latent_bytes == 12
+    assert found[deeper].latent_bytes - plain[deeper].latent_bytes == 12 + 24
     tail = split_tail(digit_net, x, "blocks.1", pooling="mean-max")
     assert (names(tail), names(tail.tail)) == (NAMES[:2], NAMES[2:])
 
@@ -232,6 +233,20 @@ def test_an_onnx_file_has_them_too(digit_net: nn.Module, digits: Any) -> None:
     assert {f"{name}:max" for name in names(plain.split)[:-1]} < set(given)
     again = split_onnx(file, samples, keeps_head=True, taps=given[:-1])
     np.testing.assert_array_equal(again.original.latents, found.original.latents)
+
+
+def test_maxima_where_nothing_has_any_are_refused() -> None:
+    """Of an ONNX file and a torch model that are tapped at vectors only, and in the list of cuts."""
+    net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    samples = normal(16, 6)
+    said = r"maxima with pooling='mean-max', found none among \['.*name taps that are maps"
+    with pytest.raises(InputError, match=said):
+        split(net, torch.from_numpy(samples), pooling="mean-max")
+    file = parse_onnx(export_onnx(net, torch.from_numpy(samples[:2])))
+    with pytest.raises(InputError, match=said):
+        split_onnx(file, samples, keeps_head=True, pooling="mean-max")
+    with pytest.raises(InputError, match=said):
+        list_onnx_cuts(file, (6,), pooling="mean-max")
 
 
 @pytest.mark.parametrize("opset", [17, 18])

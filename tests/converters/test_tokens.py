@@ -14,6 +14,7 @@ from acclimate.converters.original import Original, make_float, run_module
 from acclimate.converters.sources.text import TextClassifier
 from acclimate.converters.splitting.split import Split, split
 from acclimate.converters.splitting.tail import split_tail
+from acclimate.errors import InputError
 from acclimate.manifest import RUNTIMES, InputSpec
 
 pytestmark = pytest.mark.needs_torch
@@ -150,10 +151,12 @@ def test_padding_is_in_no_average_of_a_text() -> None:
 
 
 def test_a_text_that_is_averaged_by_its_head_is_so_at_each_quarter() -> None:
-    """The last average is the head's input; and the maxima of what may be padding are left out."""
+    """The last average is the head's input; maxima of what may be padding are refused."""
     torch.manual_seed(0)
     model, x = Texts().eval(), texts()
-    found = parts(split(model, x, pooling="mean-max"), x)
+    with pytest.raises(InputError, match=r"pooling='mean-max', found none among \['layers.0'"):
+        split(model, x, pooling="mean-max")
+    found = parts(split(model, x), x)
     assert list(found) == ["layers.0", "layers.1", "layers.2", "head:input"]
     (second,) = seen(model, ["layers.1"], x)
     for row, tokens, ids in zip(found["layers.1"], second, x, strict=True):

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 
 from acclimate.errors import OutputExistsError, TrainingError
-from acclimate.server import checkpoint
 from acclimate.server.checkpoint import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.needs_torch
@@ -57,12 +56,13 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is full in the middle: the error passes through and no folder, whole or half, remains."""
+    write = Path.write_bytes
 
     def fail(path: Path, content: bytes) -> None:
-        path.write_bytes(content[:10])
+        write(path, content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_write", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(OSError, match="No space"):
         save_checkpoint(tmp_path / "teacher", make_net(), architecture="tiny")
     assert list(tmp_path.iterdir()) == []

@@ -55,7 +55,7 @@ def test_unreadable_files_are_all_named(tmp_path: Path) -> None:
 
 def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
     """What was there when the folder was listed, and is not any more."""
-    write_image_folder(tmp_path, {"a": 10})
+    write_image_folder(tmp_path, {"a": 10, "b": 5})
     data = load_data(DataSettings(train=str(tmp_path), validation_share=0), seed=0)
     (tmp_path / "a" / "003.png").unlink()
     (finding,) = validate_data(data).errors
@@ -64,7 +64,7 @@ def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:
 
 def test_images_of_other_sizes_are_named_unless_they_are_resized(tmp_path: Path) -> None:
     """A batch could not be made of them."""
-    write_image_folder(tmp_path, {"a": 10})
+    write_image_folder(tmp_path, {"a": 10, "b": 5})
     write_image(tmp_path / "a" / "odd.png", noise_image(99, 5, 6))
     report = check(tmp_path, validation_share=0)
     assert [(finding.kind, finding.names) for finding in report.errors] == [("shape", ("a/odd.png",))]
@@ -85,6 +85,14 @@ def test_an_empty_class_is_an_error(tmp_path: Path) -> None:
     write_image_folder(tmp_path / "v", {"a": 3, "e": 3}, first=50_000)
     (finding,) = check(tmp_path / "t", validation=str(tmp_path / "v"), classes=("a", "b", "e")).errors
     assert (finding.kind, finding.names) == ("empty", ("e",))
+
+
+def test_a_single_class_is_an_error(tmp_path: Path) -> None:
+    """Nothing can be told from it: it is named, with what to do instead."""
+    write_image_folder(tmp_path, {"a": 10})
+    (finding,) = check(tmp_path, validation_share=0).errors
+    assert (finding.kind, finding.names) == ("single", ("a",))
+    assert "found only 'a'. Add samples of another" in finding.message
 
 
 def test_imbalance_and_classes_without_validation_are_warnings(tmp_path: Path) -> None:

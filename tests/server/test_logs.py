@@ -96,7 +96,15 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "file").read_text() == "whole"
     with pytest.raises(OutputExistsError), new_folder(tmp_path / "a"):
         pass
-    (tmp_path / ".b.12345678.part").mkdir()
-    remove_parts(tmp_path)
     remove_folder(tmp_path / "a")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_only_parts_of_runs_are_swept(tmp_path: Path) -> None:
+    """What a run may leave half written goes; folders of others that merely look like it stay."""
+    ours = (".model.12345678.part", ".best-000000006.part", ".step-000000012.ab_d5678.part")
+    others = (".b.12345678.part", ".film.part", ".best-of.part", ".model.backup.of.may.part", "step-000000001.part")
+    for name in ours + others:
+        (tmp_path / name).mkdir()
+    remove_parts(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(others)

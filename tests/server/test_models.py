@@ -141,6 +141,18 @@ def test_a_head_can_be_named(code: str) -> None:
             build_model(ModelSettings(name=name, head=head), 3, (3, 2, 2))
 
 
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [("9", "expected a layer '9'"), ("1", "as a linear layer"), ("0", "with the model's 5 outputs, found 7")],
+)
+def test_a_wrong_head_is_told_where_none_has_to_be_replaced(head: str, message: str) -> None:
+    """The model has as many outputs as there are classes: its head is looked up all the same."""
+    model = nn.Sequential(nn.Linear(12, 7), nn.ReLU(), nn.Linear(7, 5))
+    assert fit_ends(model, 5, (12,), head="2") is model
+    with pytest.raises(InputError, match=message):
+        fit_ends(model, 5, (12,), head=head)
+
+
 def test_a_grey_image_gives_what_it_gave_three_times() -> None:
     """Weights of three channels added up for one are the same function of a grey image; spread, of the mean."""
     torch.manual_seed(0)
