@@ -71,14 +71,7 @@ class ShardSamples(IterableDataset[tuple[Tensor, Any, str]]):
 
     def plain(self) -> "ShardSamples":
         """Return the same samples in order and as they are, unvaried."""
-        return ShardSamples(
-            self.shards,
-            self.tasks,
-            self.transforms,
-            channels=self.channels,
-            most_pixels=self.most_pixels,
-            samples=self.samples,
-        )
+        return self._again()
 
     def with_views(self, views: int) -> "ShardSamples":
         """Return the same samples, each drawn several times: x is ``(views, ...)``.
@@ -88,6 +81,10 @@ class ShardSamples(IterableDataset[tuple[Tensor, Any, str]]):
         """
         if self.seed is None or not self.vary:
             raise InputError("expected views that differ, found none that do. Name some variations as data.augment.")
+        return self._again(seed=self.seed, vary=True, buffer=self.buffer, views=views)
+
+    def _again(self, **draws: Any) -> "ShardSamples":
+        """Return the same shards, drawn from as said; as they are where nothing is."""
         return ShardSamples(
             self.shards,
             self.tasks,
@@ -95,10 +92,7 @@ class ShardSamples(IterableDataset[tuple[Tensor, Any, str]]):
             channels=self.channels,
             most_pixels=self.most_pixels,
             samples=self.samples,
-            seed=self.seed,
-            vary=True,
-            buffer=self.buffer,
-            views=views,
+            **draws,
         )
 
     def __iter__(self) -> Iterator[tuple[Tensor, Any, str]]:
