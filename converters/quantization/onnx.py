@@ -19,6 +19,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from ...errors import AcclimateError, ConversionError
 from ..graph_names import INPUT, OUTPUT, PREPROCESS
 from ..quiet import quiet
+from .bias_onnx import correct_biases_onnx
 from .calibration import PERCENTILE, WATCHED, Calibration, Range, find_ranges
 from .onnx_layers import FloatLayers, Layer, find_layers
 from .trained_ranges import TrainedRange, keep_trained
@@ -38,17 +39,19 @@ _JOINING = {
 _BATCH = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class QuantizedOnnx:
     """A backbone in float and in 8 bits, layer by layer (`sensitivity.Quantized`).
 
     Args:
         float_model: The model in float, prepared for the quantizer.
         int8_model: The same with every layer in 8 bits.
+        shown: ``(n, ...)`` raw samples to correct biases by; None where training has got used to the rounding.
     """
 
     float_model: onnx.ModelProto
     int8_model: onnx.ModelProto
+    shown: NDArray[np.generic] | None = None
 
     @cached_property
     def _layers(self) -> tuple[Layer, ...]:
@@ -79,6 +82,10 @@ class QuantizedOnnx:
             return bytes(self.int8_model.SerializeToString())
         chosen = [layer for layer in self._layers if layer.name in set(kept)]
         return FloatLayers(self.float_model, self.int8_model).restore(chosen)
+
+    def corrected(self, content: bytes) -> bytes | None:
+        """Return such a file with its biases corrected, or None where they are to stay as they are."""
+        return None if self.shown is None else correct_biases_onnx(self.float_model, content, self.shown)
 
 
 def prepare_onnx(
@@ -150,7 +157,7 @@ def prepare_onnx(
             "expected a convolution or a linear layer to quantize in the backbone, found none. "
             "Convert with quantize=False."
         )
-    return QuantizedOnnx(whole, result)
+    return QuantizedOnnx(whole, result, None if trained else calibration)
 
 
 def quantize_onnx(

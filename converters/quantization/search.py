@@ -1,4 +1,4 @@
-"""Looks for the layers that have to stay in float, and weighs what they cost in time."""
+"""Looks for the layers that have to stay in float where corrected biases are not enough, and weighs their time."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Found:
         kept: Names of the layers that stay in float.
         trial: The model with them in float.
         costs: What each layer costs, where that was measured; those in float with a cost of nan where it was not.
-        note: What closer latents would have cost in time, in words; empty where nothing closer was tried.
+        note: In words what corrected biases gained, and what closer latents would have cost in time.
     """
 
     kept: tuple[str, ...]
@@ -49,6 +49,7 @@ class Search:
         self._costs: tuple[LayerCost, ...] = ()
         self._tried: list[tuple[tuple[str, ...], Trial]] = []
         self._enough: tuple[str, ...] | None = None
+        self._uncorrected: dict[tuple[str, ...], float] = {}
 
     def run(self, settled: Sequence[int]) -> Found:
         """Return the model that serves best.
@@ -75,15 +76,24 @@ class Search:
         return self._found(*self._closest())
 
     def _good(self, kept: Sequence[str]) -> bool:
-        trial = self._judge.trial(self._quantized.content(kept))
-        good = trial.parity.whole.cosine >= max(GOOD_COSINE, self._wish.least_cosine)
-        if good:
-            trial = self._judge.with_head(trial)
-            good = trial.head is None or trial.head.within(self._wish.most_lost)
+        trial, good = self._trial(self._quantized.content(kept))
+        if not good and (content := self._quantized.corrected(trial.content)) is not None:
+            other, good = self._trial(content)
+            if good or other.parity.whole.cosine > trial.parity.whole.cosine:
+                self._uncorrected[tuple(kept)] = trial.parity.whole.cosine
+                trial = other
         self._tried.append((tuple(kept), trial))
         if good:
             self._enough = tuple(kept)
         return good
+
+    def _trial(self, content: bytes) -> tuple[Trial, bool]:
+        """Return a trial, and whether it is good enough."""
+        trial = self._judge.trial(content)
+        if trial.parity.whole.cosine < max(GOOD_COSINE, self._wish.least_cosine):
+            return trial, False
+        trial = self._judge.with_head(trial)
+        return trial, trial.head is None or trial.head.within(self._wish.most_lost)
 
     def _closest(self) -> tuple[tuple[str, ...], Trial]:
         """Return what was good enough, or else the closest."""
@@ -93,7 +103,7 @@ class Search:
         """Return the closest that leaves most of what 8 bits save; where none such is as asked, the cheapest."""
         closest = self._closest()
         if all(kept for kept, _ in self._tried):
-            self._tried.append(((), self._judge.trial(self._quantized.content())))
+            self._good(())
         files = {kept: trial.content for kept, trial in self._tried}
         seconds = self._judge.seconds({None: self._judge.float_content, **files})
         whole = seconds[()]
@@ -120,5 +130,10 @@ class Search:
 
     def _found(self, kept: tuple[str, ...], trial: Trial, note: str = "") -> Found:
         unknown = float("nan")
+        before = self._uncorrected.get(kept)
+        if before is not None:
+            after = trial.parity.whole.cosine
+            told = f"Corrected biases bring the centred cosine from {before:.4f} to {after:.4f}."
+            note = f"{told} {note}".rstrip()
         costs = self._costs or tuple(LayerCost(name, unknown) for name in self._quantized.layers if name in kept)
         return Found(kept, trial, costs, note)

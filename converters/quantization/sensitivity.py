@@ -34,6 +34,9 @@ class Quantized(Protocol):
     def content(self, kept: Sequence[str] = ()) -> bytes:
         """Return the file with some layers in float."""
 
+    def corrected(self, content: bytes) -> bytes | None:
+        """Return such a file with its biases corrected, or None where they are to stay as they are."""
+
 
 @dataclass(frozen=True)
 class LayerCost:

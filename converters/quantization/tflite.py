@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import AcclimateError, ConversionError
 from ..quiet import quiet
+from .bias_tflite import correct_biases_tflite
 from .calibration import PERCENTILE, WATCHED, Calibration, check_method, find_ranges
 from .tflite_graph import Scopes, find_scopes, inline_weights, short_name
 from .trained_ranges import TrainedRange, keep_trained
@@ -26,11 +27,13 @@ class QuantizedTflite:
         model: The TFLite file in float.
         scopes: Its operators.
         ranges: What the quantizer knows of each tensor.
+        shown: ``(n, ...)`` raw samples to correct biases by; None where training has got used to the rounding.
     """
 
     model: bytes
     scopes: Scopes
     ranges: dict[str, Any] = field(repr=False)
+    shown: NDArray[np.generic] | None = None
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -54,6 +57,10 @@ class QuantizedTflite:
             ConversionError: If the quantizer fails.
         """
         return _quantize(self.model, _static_recipe([*self.scopes.outer, *kept]), self.ranges)
+
+    def corrected(self, content: bytes) -> bytes | None:
+        """Return such a file with its biases corrected, or None where they are to stay as they are."""
+        return None if self.shown is None else correct_biases_tflite(self.model, content, self.shown)
 
 
 def prepare_tflite(
@@ -110,7 +117,7 @@ def prepare_tflite(
         # The quantizer raises anything.
         except Exception as error:
             raise _refusal(error) from error
-    return QuantizedTflite(model, scopes, found)
+    return QuantizedTflite(model, scopes, found, None if trained else calibration)
 
 
 def quantize_tflite(

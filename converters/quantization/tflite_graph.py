@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
+from numpy.typing import NDArray
 
 _FLOAT32 = schema.TensorType.FLOAT32
 _JOINING = {
@@ -25,6 +26,9 @@ _WEIGHTED = {
     schema.BuiltinOperator.TRANSPOSE_CONV,
     schema.BuiltinOperator.BATCH_MATMUL,
 }
+
+
+_BIASED = {*_CONVOLUTIONS, schema.BuiltinOperator.FULLY_CONNECTED}
 
 
 def inline_weights(content: bytes) -> bytes:
@@ -96,6 +100,46 @@ def find_scopes(content: bytes, inside: str) -> Scopes:
         tuple(names[i] for i in weighted if codes[i] in _CONVOLUTIONS),
         activations,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class BiasedLayer:
+    """A convolution or a linear layer of a TFLite file.
+
+    Args:
+        output: Place of the tensor that leaves it.
+        activation: The activation within it, by the schema's number.
+        bias: Place of the buffer with its bias, or None where it has none of its own.
+        scale: ``(c,)`` or ``(1,)`` steps of a bias in 32 bits, or None where it is in float.
+    """
+
+    output: int
+    activation: int
+    bias: int | None
+    scale: NDArray[np.float32] | None
+
+
+def biased_layers(content: bytes) -> tuple[BiasedLayer, ...]:
+    """Return the convolutions and linear layers of a TFLite file with one graph, in their order."""
+    model = read_model(content)
+    graph = model.subgraphs[0]
+    buffers = [tensor.buffer for tensor in graph.tensors]
+    taken = [place for operator in graph.operators for place in operator.inputs]
+    found = []
+    for operator in graph.operators:
+        if kind(model, operator) not in _BIASED:
+            continue
+        place = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
+        tensor = graph.tensors[place] if place >= 0 else None
+        # Biases that are alike may share a buffer.
+        own = tensor is not None and taken.count(place) == 1 and buffers.count(tensor.buffer) == 1
+        bias, scale = None, None
+        if tensor is not None and own and model.buffers[tensor.buffer].data is not None:
+            bias = int(tensor.buffer)
+            scale = None if tensor.type == _FLOAT32 else np.asarray(tensor.quantization.scale, np.float32)
+        activation = int(operator.builtinOptions.fusedActivationFunction)
+        found.append(BiasedLayer(int(operator.outputs[0]), activation, bias, scale))
+    return tuple(found)
 
 
 def short_name(scope: str) -> str:

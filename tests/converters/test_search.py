@@ -24,6 +24,9 @@ class Eight:
     def content(self, kept: Sequence[str] = ()) -> bytes:
         return bytes(i for i, name in enumerate(self.layers) if name not in kept)
 
+    def corrected(self, content: bytes) -> bytes | None:
+        return None
+
 
 class Judge:
     """Judges by the layers that are in 8 bits: each costs a hundredth of its place."""
@@ -71,3 +74,22 @@ def test_what_layers_in_float_may_cost(seconds: tuple[float, ...], wish: Wish, k
     assert found.trial.content == Eight().content(kept)
     assert [cost.name for cost in found.costs] == list(Eight.layers)
     assert ("2 layers in float would bring" in found.note) == (kept != ("h", "g"))
+
+
+class Correctable(Eight):
+    """Loses a tenth as much once its biases are corrected, or more than before."""
+
+    def __init__(self, byte: int) -> None:
+        self.byte = byte
+
+    def corrected(self, content: bytes) -> bytes | None:
+        return bytes([self.byte])
+
+
+@pytest.mark.parametrize(("byte", "content"), [(0, bytes([0])), (200, bytes(range(8)))])
+def test_corrected_biases_are_taken_where_they_bring_the_latents_closer(byte: int, content: bytes) -> None:
+    """They cost no time, unlike layers in float; what is not closer is dropped."""
+    judge: Any = Judge((1.0, 0.3, 0.6, 0.9))
+    found = Search(Correctable(byte), judge, Wish(float_convolutions=0), lambda done, total: None).run(())
+    assert (found.kept, found.trial.content) == ((), content)
+    assert found.note.startswith("Corrected biases bring the centred cosine from 0.9520 to 0.9800.") == (byte == 0)
