@@ -11,10 +11,13 @@ from rich.table import Table
 from .console import output, print_json, printable, size, tell
 from .convert import _check_pooling, _size
 from .frames import read_frames
+from .model_source import SOURCES, Code, check_code, is_trained, keras_file, load_named
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..converters.splitting.cuts import Cut
+    from ..converters.splitting.examine import Taps
     from ..converters.tap_pooling import Pooling
 
 _SAMPLES = 4
@@ -33,8 +36,7 @@ def cuts(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="torchvision:NAME@DEFAULT, timm:NAME@DEFAULT, hf:FOLDER_OR_NAME, hf-config:FILE.json, file.onnx, "
-            "package.module:function or file.py:function.",
+            help=SOURCES,
         ),
     ],
     data: Annotated[
@@ -43,8 +45,12 @@ def cuts(
     ] = None,
     shape: Annotated[
         str | None,
-        typer.Option("--shape", help="Instead of data: shape of one sample as the model takes it, 3,224,224."),
+        typer.Option(
+            "--shape",
+            help="Instead of data: shape of one sample as the model takes it, 3,224,224; Keras has channels last.",
+        ),
     ] = None,
+    code: Code = None,
     resize: Annotated[
         str | None, typer.Option("--resize", help="HEIGHTxWIDTH that the model takes, if frames have another size.")
     ] = None,
@@ -64,31 +70,27 @@ def cuts(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """List the places where a model may be cut and recommend one for a budget."""
-    if (data is None) == (shape is None):
+    source = keras_file(source) or source
+    if (data is None) == (shape is None) and not (data is None and is_trained(source)):
         raise typer.BadParameter("expected one of --data and --shape", param_hint="--data")
     _check_pooling(pooling, taps)
+    check_code(source, code)
     wanted, target = _shape(shape), _size(resize)
     # torch is heavy: nothing of it is imported before the arguments are known to be good.
-    from ..converters.onnx_source.file import OnnxFile
-    from ..converters.sources.load import load_source
-    from ..converters.splitting.cuts import list_cuts, recommend
+    from ..converters.keras_source.locate import is_keras
 
     frames = None if data is None else read_frames(data)[0]
-    loaded = load_source(source)
-    model = loaded.model
     chosen_taps = taps if taps in ("all", "last") else taps.split(",")
     kept: Pooling = "mean" if pooling == "mean" else "mean-max"
-    if isinstance(model, OnnxFile):
-        from ..converters.onnx_source.cuts import list_onnx_cuts
-        from ..converters.onnx_source.input import describe_onnx_input
+    if is_keras(source):
+        from ..converters.keras_source.listing import list_keras_cuts
 
-        taken = wanted if frames is None else describe_onnx_input(model, frames, resize=target).shape
-        found = list_onnx_cuts(model, taken, chosen_taps, kept)
+        given = _drawn(wanted) if frames is None else frames
+        found = list_keras_cuts(source, given, taps=chosen_taps, pooling=kept, resize=target)
     else:
-        if frames is not None and frames.dtype == np.uint8:
-            target = loaded.options(frames, resize=target)["resize"]
-        sample = _sample(wanted) if frames is None else _batch(frames, model, target)
-        found = list_cuts(model, sample, chosen_taps, kept)
+        found = _loaded_cuts(source, code, frames, wanted, target, chosen_taps, kept)
+    from ..converters.splitting.cuts import recommend
+
     chosen = recommend(found, latent_bytes=latent_bytes, compute_share=compute_share)
     if json:
         print_json(
@@ -124,6 +126,35 @@ def cuts(
     )
 
 
+def _loaded_cuts(
+    source: str,
+    code: str | None,
+    frames: np.ndarray[Any, Any] | None,
+    wanted: tuple[int, ...],
+    target: tuple[int, int] | None,
+    taps: "Taps",
+    pooling: "Pooling",
+) -> "tuple[Cut, ...]":
+    """List the cuts of a torch module or an ONNX file."""
+    from ..converters.onnx_source.file import OnnxFile
+    from ..converters.splitting.cuts import list_cuts
+
+    loaded = load_named(source, code=code)
+    model = loaded.model
+    if isinstance(model, OnnxFile):
+        from ..converters.onnx_source.cuts import list_onnx_cuts
+        from ..converters.onnx_source.input import describe_onnx_input
+
+        taken = wanted if frames is None else describe_onnx_input(model, frames, resize=target).shape
+        return list_onnx_cuts(model, taken, taps, pooling)
+    if frames is not None and frames.dtype == np.uint8:
+        target = loaded.options(frames, resize=target, keeps_head=False)["resize"]
+    # A run knows what it was trained on.
+    wanted = wanted or getattr(loaded, "sample_shape", ())
+    sample = _sample(wanted) if frames is None else _batch(frames, model, target)
+    return list_cuts(model, sample, taps, pooling)
+
+
 def _shape(text: str | None) -> tuple[int, ...]:
     if text is None:
         return ()
@@ -134,6 +165,13 @@ def _shape(text: str | None) -> tuple[int, ...]:
     if math.prod(sizes) > _MOST:
         raise typer.BadParameter(f"expected at most {_MOST:,} values a sample, found {text}", param_hint="--shape")
     return sizes
+
+
+def _drawn(shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Draw as many samples as a calibration takes at least."""
+    from ..converters.samples import LEAST_CALIBRATION
+
+    return np.random.default_rng(0).standard_normal((LEAST_CALIBRATION, *shape), np.float32)
 
 
 def _sample(shape: tuple[int, ...]) -> "Tensor":

@@ -1,7 +1,5 @@
 """Read frames and labels from files: NumPy arrays, or images in one folder per class."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..numpy_files import open_npz, read_npy
 from .images import IMAGES, find_images, read_images
 
 Labels = list[str] | None
@@ -82,8 +81,7 @@ def read_targets(path: Path, n: int) -> NDArray[np.float64]:
     """
     if not path.is_file() or path.suffix.lower() != ".npy":
         raise InputError(f"expected a .npy file of targets, found {path}. Write it with numpy.save.")
-    with _reading(path):
-        return _numbers(np.load(path, allow_pickle=False), n, f"{path.name}: expected numbers")
+    return _numbers(read_npy(path), n, f"{path.name}: expected numbers")
 
 
 def _numbers(found: NDArray[Any], n: int, wanted: str) -> NDArray[np.float64]:
@@ -93,32 +91,15 @@ def _numbers(found: NDArray[Any], n: int, wanted: str) -> NDArray[np.float64]:
 
 
 def _load(path: Path) -> tuple[NDArray[np.generic], NDArray[Any] | None]:
-    with _reading(path):
-        loaded = np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".npy":
-            return _batch(loaded, path), None
-        with loaded:
-            if "x" not in loaded:
-                raise InputError(f"{path.name}: expected an array 'x' with frames, found {sorted(loaded)}.")
-            frames = _batch(loaded["x"], path)
-            return frames, loaded.get("y")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except InputError:
-        raise
-    except MemoryError as error:
-        raise InputError(f"{path.name}: expected arrays that fit into memory, found that {error}. Split it.") from error
-    except Exception as error:
-        # A damaged file makes NumPy, zipfile and zlib raise what they like. What NumPy advises, to allow pickles, would
-        # run whatever code the file holds.
-        raise InputError(
-            f"{path.name}: expected a NumPy file without pickled objects, found that it is none, or damaged "
-            f"({type(error).__name__}). Write it with numpy.save or numpy.savez from plain arrays."
-        ) from error
+    if path.suffix.lower() == ".npy":
+        return _batch(read_npy(path), path), None
+    with open_npz(path, ("x", "y")) as loaded:
+        if "x" not in loaded:
+            raise InputError(
+                f"{path.name}: expected an array 'x' with frames, found {sorted(loaded)}. Write it with "
+                f"numpy.savez(path, x=frames, y=labels)."
+            )
+        return _batch(loaded["x"], path), loaded.get("y")
 
 
 def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
@@ -136,5 +117,12 @@ def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
 
 def _batch(frames: NDArray[np.generic], path: Path) -> NDArray[np.generic]:
     if frames.ndim < 2:
-        raise InputError(f"{path.name}: expected frames with the samples along the first axis, found {frames.shape}.")
+        raise InputError(
+            f"{path.name}: expected frames with the samples along the first axis, found {frames.shape}. Of a single "
+            f"one, save frame[None]."
+        )
+    if not frames.size:
+        raise InputError(
+            f"{path.name}: expected at least one frame, found none: shape {frames.shape}. Look at what wrote the file."
+        )
     return frames

@@ -75,6 +75,26 @@ def check_arguments(
     return path
 
 
+def require_channels(frame: tuple[int, ...], channels: int) -> None:
+    """Refuse frames whose channels a model does not take; those with channels first are told how to turn them.
+
+    Args:
+        frame: Shape of one, ``(height, width, channels)``.
+        channels: What the model takes; a single channel is repeated.
+
+    Raises:
+        InputError: If they do not fit.
+    """
+    if frame[-1] in (1, channels):
+        return
+    first = frame[0] in (1, channels)
+    raise InputError(
+        f"expected frames (height, width, channels) of {channels} channels, as the model takes, or of 1, found "
+        f"{frame[-1]} in {frame}. "
+        + ("These have channels first: frames.transpose(0, 2, 3, 1)." if first else "Choose such frames.")
+    )
+
+
 def require_two_classes(labels: Labels) -> None:
     """Refuse labels that a head cannot be fitted on.
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .arguments import require_channels
 
 
 class FramePreprocess(nn.Module):
@@ -102,11 +103,7 @@ def _check_frame(frame: tuple[int, int, int], size: tuple[int, int] | None, chan
         raise InputError(
             f"expected a frame (height, width, channels) and a size (height, width), found {frame}, {size}."
         )
-    if frame[2] not in (1, channels):
-        raise InputError(
-            f"expected frames of {channels} channels, as the model takes, or of 1, found {frame[2]}. "
-            f"Choose frames with the model's channels."
-        )
+    require_channels(frame, channels)
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int) -> Tensor:

@@ -45,12 +45,12 @@ def check_frames(frames: ArrayLike, spec: InputSpec) -> NDArray[np.generic]:
         ) from error
     if array.shape[1:] != spec.shape:
         if array.shape != spec.shape:
-            raise InputError(
-                f"expected frames as {_wanted(spec)}, found shape {array.shape}. Resize or reorder the axes."
-            )
+            turned = array.ndim == 4 and array.shape[1:] == (*spec.shape[-1:], *spec.shape[:-1])
+            advice = "Put the channels last: frames.transpose(0, 2, 3, 1)." if turned else "Resize or reorder the axes."
+            raise InputError(f"expected frames as {_wanted(spec)}, found shape {array.shape}. {advice}")
         array = array[np.newaxis]
     if not len(array):
-        raise InputError(f"expected at least one frame as {_wanted(spec)}, found none.")
+        raise InputError(f"expected at least one frame as {_wanted(spec)}, found none. Look at what made them.")
     if array.dtype != _TYPES[spec.dtype]:
         raise InputError(f"expected frames as {_wanted(spec)}, found type {array.dtype}. {_HINTS[spec.dtype]}")
     if spec.dtype == "float32" and not np.isfinite(cast(NDArray[np.float32], array)).all():

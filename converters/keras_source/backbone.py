@@ -173,5 +173,7 @@ def _taken(model: Any, prepared: Symbol) -> tuple[int, ...]:
     fits = len(wanted) == len(found) and all(a in (None, b) for a, b in zip(wanted, found, strict=True))
     if not fits:
         hint = f"Pass resize=({wanted[0]}, {wanted[1]})." if len(wanted) == len(found) == 3 else "Check the samples."
+        if wanted[-1] not in (None, found[-1]) and found[0] == wanted[-1]:
+            hint = "Channels come last in Keras: put the first axis of a sample at its end, with numpy.moveaxis."
         raise CalibrationError(f"expected samples that become {wanted}, as {model.name!r} takes, found {found}. {hint}")
     return tuple(int(axis) for axis in found)

@@ -29,17 +29,15 @@ from ..tasks import name_outputs
 from ..variant import Progress
 from .locate import KerasModel, locate
 from .parts import read_parts
-from .preparation import frame_preparation, sample_preparation
+from .preparation import prepare_samples
 from .process import run_worker
-from .request import LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
+from .request import IMAGENET, LATENTS, PREPARATION, SAMPLES, Answer, Request, exported
 
 if TYPE_CHECKING:
     from ..tail_arguments import Train
     from ..tail_plan import TailPlan
     from ..training.objective import Penalty
     from ..training.optimiser import Optimiser
-
-_IMAGENET = 1000
 
 
 def convert_keras(
@@ -159,12 +157,7 @@ def convert_keras(
     shape = tuple(calibration.shape[1:])
     frames = calibration.dtype == np.uint8
     spec = frame_spec(shape) if frames else sample_spec(shape, axes)
-    if frames:
-        preparation = frame_preparation((shape[0], shape[1], shape[2]), resize, mean, std)
-    elif resize is not None:
-        raise InputError("expected resize=None for float32 samples: only uint8 frames are resized.")
-    else:
-        preparation = sample_preparation(shape, mean, std)
+    preparation = prepare_samples(shape, frames=frames, resize=resize, mean=mean, std=std)
     data = None if source is None else SourceData.of(source, spec, task)
     samples = calibrated_on(calibration)
     height, width = resize or (shape[0], shape[1] if len(shape) > 1 else 1)
@@ -179,7 +172,7 @@ def convert_keras(
             None if file is None else str(file.absolute()),
             application,
             None if weights is None else str(Path(weights).absolute()),
-            len(classes) if classes is not None else _IMAGENET,
+            len(classes) if classes is not None else IMAGENET,
             seed,
             (int(height), int(width), 3),
             taps if isinstance(taps, str) else list(taps),

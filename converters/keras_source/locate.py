@@ -9,7 +9,12 @@ from ...errors import CutError, InputError
 from .archive import check_archive
 
 _WEIGHTS = (".h5", ".hdf5", ".keras")
-_RANDOM = "random"
+RANDOM = "random"
+
+
+def is_keras(source: str) -> bool:
+    """Whether the name of a source means a Keras model."""
+    return source.startswith("keras:") or source.endswith(".keras")
 
 
 class KerasModel(Protocol):
@@ -57,7 +62,7 @@ def _application(name: str, weights: str | os.PathLike[str] | None) -> str:
     name, _, wanted = name.partition("@")
     if not re.fullmatch(r"[A-Za-z]\w{0,60}", name, re.ASCII):
         raise InputError(f"expected keras:NAME with a name of keras.applications, found {name!r}.")
-    if wanted not in ("", _RANDOM) or bool(wanted) == (weights is not None):
+    if wanted not in ("", RANDOM) or bool(wanted) == (weights is not None):
         raise InputError(
             f"expected weights for keras:{name} from a file, or keras:{name}@random for none, found "
             f"{'both' if wanted and weights is not None else repr(wanted) if wanted else 'neither'}. For those of "

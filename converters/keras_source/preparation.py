@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InputError
+from ..arguments import require_channels
 
 Float32 = NDArray[np.float32]
 
@@ -47,6 +48,33 @@ class Preparation:
         return cls(rows, columns, int(given["copies"]), scale, shift, mix)
 
 
+def prepare_samples(
+    shape: tuple[int, ...],
+    *,
+    frames: bool,
+    resize: tuple[int, int] | None = None,
+    mean: ArrayLike | None = None,
+    std: ArrayLike | None = None,
+) -> Preparation:
+    """Prepare samples of either kind.
+
+    Args:
+        shape: Of one sample.
+        frames: Whether they are uint8 frames ``(height, width, channels)``; else they are float32.
+        resize: Height and width that the model takes, for frames.
+        mean: As for `convert_keras`.
+        std: Likewise.
+
+    Raises:
+        InputError: If they do not fit each other.
+    """
+    if frames:
+        return frame_preparation((shape[0], shape[1], shape[2]), resize, mean, std)
+    if resize is not None:
+        raise InputError("expected resize=None for float32 samples: only uint8 frames are resized.")
+    return sample_preparation(shape, mean, std)
+
+
 def frame_preparation(
     frame: tuple[int, int, int],
     size: tuple[int, int] | None,
@@ -84,22 +112,20 @@ def frame_preparation(
     )
 
 
-def for_channels(preparation: Preparation, given: int, wanted: int | None) -> Preparation:
+def for_channels(preparation: Preparation, frame: tuple[int, ...], wanted: int | None) -> Preparation:
     """Repeat a single channel for a model of several.
 
     Args:
         preparation: Of frames.
-        given: Channels of a raw frame.
+        frame: Height, width and channels of a raw frame.
         wanted: Channels that the model takes; None where it leaves them open.
 
     Raises:
         InputError: If they do not fit.
     """
-    if wanted is not None and given not in (1, wanted):
-        raise InputError(
-            f"expected frames of {wanted} channels, as the model takes, or of 1, found {given}. "
-            f"Choose frames with the model's channels."
-        )
+    given = frame[-1]
+    if wanted is not None:
+        require_channels(frame, wanted)
     channels = given if wanted is None else wanted
     if preparation.scale is not None and len(preparation.scale) not in (1, channels):
         raise InputError(f"expected mean and std for {channels} channels, found {len(preparation.scale)} numbers.")

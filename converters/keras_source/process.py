@@ -9,8 +9,9 @@ from pathlib import Path
 from ... import errors
 from .request import REPORT, Answer
 
-# torch cannot be imported there by anything: the two libraries in one process end it sooner or later.
-_START = "from acclimate.converters.keras_source.without_torch import start; start()"
+# torch cannot be imported there by anything: the two libraries in one process end it sooner or later. Where TensorFlow
+# is loaded, the converters themselves leave torch alone.
+_START = "import tensorflow; from acclimate.converters.keras_source.without_torch import start; start()"
 _TOLD = {
     error.__name__: error
     for error in (errors.InputError, errors.CutError, errors.CalibrationError, errors.ConversionError)

@@ -1,7 +1,7 @@
 """What the converting process asks of TensorFlow's process, and what it answers: JSON and numpy files in a folder."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,8 @@ MAPS = "maps.npy"
 # An output of the exported file beside latent and map: what goes into the head.
 FEATURES = "features"
 PREPARATION = "preparation.npz"
+# Outputs of an application where nothing else is said.
+IMAGENET = 1000
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Request:
         runtimes: ``"onnx"``, ``"tflite"`` or both.
         pooling: ``"mean"`` or ``"mean-max"``.
         cut: Where a tail begins: name of a layer, or a number of blocks. Maps of the samples are then wanted too.
+        lists_cuts: Whether the possible cuts are to be listed, and nothing is to be converted.
     """
 
     path: str | None
@@ -42,6 +45,7 @@ class Request:
     runtimes: Sequence[str]
     pooling: str = "mean"
     cut: str | int | None = None
+    lists_cuts: bool = False
 
     def write(self, folder: Path) -> None:
         """Write the request into a folder."""
@@ -67,6 +71,7 @@ class Answer:
         scaling: How values are scaled before the model, in words.
         tools: Versions of what was used.
         cut: Name of the layer where a tail begins. Maps and the exported files that give them lie beside it.
+        cuts: The possible cuts, where they were asked for (`cuts.measure_cuts`).
     """
 
     error: str | None = None
@@ -77,6 +82,7 @@ class Answer:
     scaling: str = ""
     tools: dict[str, str] = field(default_factory=dict)
     cut: str = ""
+    cuts: Sequence[Mapping[str, Any]] = ()
 
     def write(self, folder: Path) -> None:
         """Write the answer into a folder."""

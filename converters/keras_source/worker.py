@@ -14,6 +14,7 @@ from ... import errors
 from ..mapped_samples import mapped_samples
 from .backbone import Backbone
 from .blocks import find_cut
+from .cuts import measure_cuts
 from .export import telling_batch, write_onnx, write_tflite
 from .models import load_model
 from .preparation import Preparation, for_channels
@@ -28,10 +29,21 @@ _TOOLS = ("tensorflow", "tensorflow-cpu", "keras", "tf2onnx")
 def main(folder: Path) -> None:
     """Do what the request asks. What goes wrong with the model is told in the answer."""
     try:
-        answer = convert(Request.read(folder), folder)
+        request = Request.read(folder)
+        answer = list_cuts(request, folder) if request.lists_cuts else convert(request, folder)
     except errors.AcclimateError as error:
         answer = Answer(type(error).__name__, str(error))
     answer.write(folder)
+
+
+def list_cuts(request: Request, folder: Path) -> Answer:
+    """Load and split a model, and measure where it may be cut.
+
+    Raises:
+        AcclimateError: Whatever the model or the request is refused for.
+    """
+    backbone, _, scaling = _split(request, folder)
+    return Answer(taps=backbone.taps, scaling=scaling, cuts=measure_cuts(backbone))
 
 
 def convert(request: Request, folder: Path) -> Answer:
@@ -40,16 +52,7 @@ def convert(request: Request, folder: Path) -> Answer:
     Raises:
         AcclimateError: Whatever the model or the request is refused for.
     """
-    samples = np.load(folder / SAMPLES, allow_pickle=False)
-    preparation = Preparation.read(folder / PREPARATION)
-    model = load_model(request)
-    check_structure(model)
-    scaling = "as asked for"
-    if samples.dtype == np.uint8:
-        preparation = for_channels(preparation, samples.shape[-1], model.inputs[0].shape[-1])
-        if not request.own_scale:
-            preparation, scaling = model_scaling(request.application, model, preparation)
-    backbone = Backbone(model, samples[:4], preparation, request.taps, request.pooling)
+    backbone, samples, scaling = _split(request, folder)
     latents = backbone.run(samples)
     _check(latents, backbone.run(samples[:2]))
     np.save(folder / LATENTS, latents, allow_pickle=False)
@@ -61,6 +64,20 @@ def convert(request: Request, folder: Path) -> Answer:
         write_tflite(backbone.whole, batch, exported(folder, "tflite"))
     cut = "" if request.cut is None else _write_tail(backbone, request, samples, folder, batch)
     return Answer(None, "", backbone.taps, backbone.head.activation, batch, scaling, _tools(), cut)
+
+
+def _split(request: Request, folder: Path) -> tuple[Backbone, NDArray[np.generic], str]:
+    """Return the split model, the samples, and how they are scaled, in words."""
+    samples = np.load(folder / SAMPLES, allow_pickle=False)
+    preparation = Preparation.read(folder / PREPARATION)
+    model = load_model(request)
+    check_structure(model)
+    scaling = "as asked for"
+    if samples.dtype == np.uint8:
+        preparation = for_channels(preparation, samples.shape[1:], model.inputs[0].shape[-1])
+        if not request.own_scale:
+            preparation, scaling = model_scaling(request.application, model, preparation)
+    return Backbone(model, samples[:4], preparation, request.taps, request.pooling), samples, scaling
 
 
 def _write_tail(backbone: Backbone, request: Request, samples: NDArray[np.generic], folder: Path, batch: int) -> str:

@@ -9,10 +9,9 @@ from ...edge.runtime.onnx_scan import refuse_external_data
 from ...errors import BackendError, ConversionError, CutError, InputError
 from ..quiet import quiet
 from .graph import dims, drop_unused, inline_constants
+from .opset import supported_opset
 from .safety import check_nodes, check_sizes, check_weights
 
-# Below 13 a weight has no scale per channel; the oldest runtime of a device, ONNX Runtime 1.20, knows none above 21.
-OLDEST, NEWEST = 13, 21
 _MOST_BYTES = 2**31 - 1
 _TYPES = {onnx.TensorProto.FLOAT: "float32", onnx.TensorProto.UINT8: "uint8"}
 
@@ -107,7 +106,7 @@ def parse_onnx(content: bytes, name: str = "model.onnx") -> OnnxFile:
         check_sizes(model, name)
         check_weights(model, name)
         source, shape = _input(model, name)
-        model = _supported_opset(model, name)
+        model = supported_opset(model, name)
         drop_unused(model)
         try:
             # The format wants outputs with shapes; files of unknown origin may leave them out.
@@ -149,26 +148,3 @@ def _input(model: onnx.ModelProto, name: str) -> tuple[str, tuple[int | None, ..
             f"Export it with a batch axis and the shape of one sample."
         )
     return kind, shape
-
-
-def _supported_opset(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    version = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    wanted = min(max(version, OLDEST), NEWEST)
-    # Up to version 3 of the format, weights have to be inputs as well.
-    model.ir_version = min(max(model.ir_version, 8), 10)
-    if version != wanted:
-        from onnx import version_converter
-
-        try:
-            model = version_converter.convert_version(model, wanted)
-        # The converter raises anything, and fails on operators that changed too much.
-        except Exception as error:
-            raise ConversionError(
-                f"{name}: expected an opset from {OLDEST} to {NEWEST}, found {version}, and onnx cannot bring it to "
-                f"{wanted}: {(str(error).strip() or type(error).__name__).splitlines()[0][:200]}. "
-                f"Export the model again with opset 17."
-            ) from error
-        inline_constants(model.graph)
-    del model.opset_import[:]
-    model.opset_import.append(onnx.helper.make_opsetid("", wanted))
-    return model

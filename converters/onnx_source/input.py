@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from ...errors import CalibrationError, InputError
+from ..arguments import require_channels
 from ..preprocess import FramePreprocess
 from ..raw_input import RawInput, describe_input
 from .file import OnnxFile
@@ -81,6 +82,8 @@ def describe_onnx_input(
     frame = calibration.shape[1:3]
     size = resize or (height or frame[0], width or frame[1])
     channels = wanted[2] if last else wanted[0]
+    if channels is not None:
+        require_channels(calibration.shape[1:], channels)
     if any(own not in (None, given) for own, given in zip((height, width), size, strict=True)):
         raise InputError(
             f"expected resize {height}x{width}, the size that {file.name} takes, found {size[0]}x{size[1]}. "

@@ -61,7 +61,8 @@ def shifted(bias: NDArray[Any], by: NDArray[np.float64], scale: NDArray[np.float
         scale: ``(c,)`` or ``(1,)``, or None where the bias is in float. A channel whose scale is 0 stays as it is.
     """
     if scale is None:
-        return (bias + by).astype(bias.dtype)
+        moved: NDArray[Any] = (bias + by).astype(bias.dtype)
+        return moved
     steps = np.divide(by, scale, out=np.zeros_like(by), where=np.broadcast_to(scale, by.shape) > 0)
     return np.clip(bias + np.rint(steps), -_LIMIT, _LIMIT).astype(np.int32)
 

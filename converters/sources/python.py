@@ -8,14 +8,15 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from ...errors import AcclimateError, CutError, InputError
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def load_function(source: str) -> nn.Module:
+
+def load_function(source: str) -> "nn.Module":
     """Call the function that a text names, and return the model.
 
     Args:
@@ -28,6 +29,9 @@ def load_function(source: str) -> nn.Module:
         InputError: If there is no such function, if it cannot be called without arguments, or if it fails.
         CutError: If it returns no torch module.
     """
+    # `call_function` serves TensorFlow's process, too, which has no torch.
+    from torch import nn
+
     model = call_function(source, "to make a model", "torchvision:NAME, timm:NAME, hf:NAME or file.onnx")
     if not isinstance(model, nn.Module):
         raise CutError(f"expected {source!r} to return a torch module, found {type(model).__name__}. Return the model.")

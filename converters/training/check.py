@@ -16,6 +16,7 @@ from .capture import Captured
 Float32 = NDArray[np.float32]
 # Float32 against double, through a tail of a few layers; a rectifier may decide otherwise for a number next to 0.
 MOST = 2e-3
+_NOTHING = 1e-4
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,9 @@ def check(captured: Captured, spec: Spec, forward: bytes, step: bytes, maps: Ten
     kind = spec.state[0]
     names = [f"new_{kind}/{p.name}" for p in spec.parameters]
     moved = _run(step, names, {name: feed[name] for name in spec.step_inputs})
-    off = [_distance(a, b) for a, b in zip(moved, gradients, strict=True)]
+    # Rounding of float32 is in proportion to the greatest.
+    floor = _NOTHING * max(_size(gradient) for gradient in gradients)
+    off = [distance(a, b, floor) for a, b in zip(moved, gradients, strict=True)]
     worst = int(np.argmax(off))
     scale = float(np.abs(logits).max()) + 1e-12
     difference = Difference(float(np.abs(found - logits).max()) / scale, off[worst], spec.parameters[worst].name)
@@ -97,10 +100,21 @@ def _expected(
     return logits.detach().numpy(), [g.numpy() for g in zero]
 
 
-def _distance(found: Float32, expected: NDArray[np.float64]) -> float:
-    length = float(np.linalg.norm(expected))
-    # A gradient that is 0 but for rounding, like that of a bias in front of a softmax over positions, has no direction.
-    return float(np.linalg.norm(found - expected) / max(length, 1e-6 * expected.size**0.5))
+def distance(found: Float32, expected: NDArray[np.float64], floor: float = 0.0) -> float:
+    """Return how far a gradient is off, as a share of its size.
+
+    Args:
+        found: The gradient.
+        expected: What it should be, of the same shape.
+        floor: Root mean square below which sizes count as this: a gradient that is 0 but for rounding, like that of a
+            bias in front of a softmax over positions, has no direction. At least 1e-6.
+    """
+    size = max(_size(expected), floor, 1e-6)
+    return float(np.linalg.norm(found - expected) / (size * expected.size**0.5))
+
+
+def _size(gradient: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(gradient) / gradient.size**0.5)
 
 
 def _run(model: bytes, outputs: list[str], feed: dict[str, Float32]) -> list[Float32]:

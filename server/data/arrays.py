@@ -1,8 +1,6 @@
 """Samples in memory: an .npz file, or what a function returns."""
 
-import os
 import warnings
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import InputError, LabelError
+from ...numpy_files import open_npz
 from .fingerprint import Fingerprint, fingerprint
 from .found import UNLABELLED, Form, Found
 from .settings import DataSettings
@@ -53,6 +52,10 @@ class ArrayReader:
         found: NDArray[Any] = self.tensor[row].numpy()
         return found
 
+    def many(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return several samples, ``(rows, ...)``."""
+        return self.tensor[torch.from_numpy(rows)]
+
     def fingerprint(self, row: int) -> Fingerprint:
         """Return a hash of its numbers."""
         return fingerprint(self.read(row), str(row))
@@ -79,29 +82,8 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """
     if not path.is_file():
         raise InputError(f"expected an .npz file, found none at {path}. Check the path.")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            # Before anything is unpacked: a file of megabytes may say that it holds terabytes.
-            size = sum(member.file_size for member in archive.infolist())
-        memory = _memory()
-        if size > memory:
-            raise InputError(
-                f"{path.name}: expected arrays that fit into {memory / 2**30:.1f} GiB of memory, found "
-                f"{size / 2**30:.1f} GiB. Split it, or write shards."
-            )
-        with np.load(path, allow_pickle=False) as loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except InputError:
-        raise
-    except MemoryError as error:
-        raise InputError(f"{path.name}: expected arrays that fit into memory, found that {error}. Split it.") from error
-    # A damaged file makes NumPy, zipfile and zlib raise what they like. What NumPy advises, to allow pickles, would run
-    # whatever code the file holds.
-    except Exception as error:
-        raise InputError(
-            f"{path.name}: expected an .npz file without pickled objects, found that it is none, or damaged "
-            f"({type(error).__name__}). Write it with numpy.savez from plain arrays."
-        ) from error
+    with open_npz(path) as loaded:
+        return dict(loaded)
 
 
 def find_arrays(arrays: Mapping[str, Any], source: str, settings: DataSettings) -> Found:
@@ -209,11 +191,3 @@ def _shared(x: NDArray[Any]) -> Tensor:
         # Nothing writes to it.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return torch.from_numpy(x)
-
-
-def _memory() -> int:
-    """Return the bytes of memory of this machine; where it does not tell, a bound that no machine reaches."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return 2**44

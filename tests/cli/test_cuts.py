@@ -90,6 +90,42 @@ def test_token_ids_are_taken_as_they_are(acclimate: Acclimate, project: Path) ->
     assert [cut["name"] for cut in found.json()["cuts"]] == ["fc:input", "hidden:input"]
 
 
+def test_the_cuts_of_a_keras_model(here: Acclimate, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a shape alone, with what TensorFlow's process would answer; without TensorFlow the extra is named."""
+    from acclimate.converters.keras_source.request import SAMPLES, Answer, Request
+
+    shares = {"parameter_share": 0.2, "compute_share": 0.1, "activation_share": 0.3}
+    numbers = {"parameters": 25, "multiply_adds": 20, "activation_bytes": 640, "shared": [], "notes": []}
+    head: dict[str, object] = {"name": "fc:input", "blocks": 0, "map_shape": [4], "latent_bytes": 8}
+    deeper = {"name": "join", "blocks": 1, "map_shape": [7, 7, 6], "latent_bytes": 302}
+
+    def answer(folder: Path) -> Answer:
+        request = Request.read(folder)
+        assert (request.application, request.lists_cuts, request.taps) == ("MobileNet", True, "all")
+        samples = np.load(folder / SAMPLES)
+        assert (samples.shape, samples.dtype) == ((4, 32, 40, 3), np.float32)
+        return Answer(cuts=[head | shares | numbers, deeper | shares | numbers])
+
+    options = ("cuts", "keras:MobileNet", "--shape", "32,40,3")
+    monkeypatch.setattr("acclimate.extras.find_spec", lambda name: None if name == "tensorflow" else True)
+    refused = here(*options)
+    assert refused.code == 1
+    assert "needs 'tensorflow'" in refused.errors
+    assert "acclimate[keras]" in refused.errors
+    monkeypatch.setattr("acclimate.extras.find_spec", lambda name: True)
+    monkeypatch.setattr("acclimate.converters.keras_source.listing.run_worker", answer)
+    found = here(*options, "--json")
+    assert found.code == 0, found.errors
+    assert [cut["map_shape"] for cut in found.json()["cuts"]] == [[4], [7, 7, 6]]
+    assert found.json()["recommended"] == "join"
+    shown = here(*options)
+    assert "7x7x6" in shown.output
+    assert "* join: the deepest cut within" in shown.output
+    first = here("cuts", "keras:MobileNet", "--shape", "3,32,40")
+    assert first.code == 1
+    assert "channels last, found (3, 32, 40)" in " ".join(first.errors.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

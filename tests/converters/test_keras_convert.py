@@ -222,7 +222,7 @@ class TestWhole:
         ("name", "shape", "options", "error", "said"),
         [
             ("nested", (20, 20, 3), {}, CalibrationError, r"Pass resize=\(32, 32\)"),
-            ("nested", (32, 32, 4), {}, InputError, "frames of 3 channels"),
+            ("nested", (32, 32, 4), {}, InputError, r"of 3 channels, .* found 4 in"),
             ("nested", (32, 32, 3), {"taps": ["body/gatet"]}, CutError, r"body/gatet.*Close to it.*body/gated"),
             ("binary", (16, 16, 3), {"taps": ["hidden:max"]}, CutError, "several positions for 'hidden:max'"),
             ("binary", (16, 16, 3), {"taps": ["hidden"], "pooling": "mean-max"}, InputError, "name taps that are maps"),

@@ -38,7 +38,7 @@ def test_constants_come_back_from_the_file(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.rows, written.rows)
     assert found.scale == pytest.approx(1 / (255 * 0.25))
     assert found.shift == pytest.approx(-2)
-    assert for_channels(found, 1, 3).copies == 3
+    assert for_channels(found, (20, 24, 1), 3).copies == 3
     assert frame_preparation((8, 8, 3), None, None, None).scale is None
 
 
@@ -54,10 +54,12 @@ def test_options_that_do_not_fit_are_refused() -> None:
         sample_preparation((4,), np.nan, 1)
     with pytest.raises(InputError, match="broadcast"):
         sample_preparation((4,), [1, 2, 3], 1)
-    with pytest.raises(InputError, match="frames of 3 channels"):
-        for_channels(frame_preparation((8, 8, 4), None, None, None), 4, 3)
+    with pytest.raises(InputError, match=r"of 3 channels, .* found 4 in \(8, 8, 4\)\. Choose such frames"):
+        for_channels(frame_preparation((8, 8, 4), None, None, None), (8, 8, 4), 3)
+    with pytest.raises(InputError, match=r"found 8 in \(3, 8, 8\)\. These have channels first: frames\.transpose"):
+        for_channels(frame_preparation((3, 8, 8), None, None, None), (3, 8, 8), 3)
     with pytest.raises(InputError, match="mean and std for 1 channels"):
-        for_channels(frame_preparation((8, 8, 1), None, [0, 0, 0], None), 1, 1)
+        for_channels(frame_preparation((8, 8, 1), None, [0, 0, 0], None), (8, 8, 1), 1)
 
 
 @pytest.mark.parametrize("shared", [False, True])

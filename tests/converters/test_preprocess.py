@@ -72,7 +72,7 @@ def test_samples_are_normalised_as_numpy_broadcasts() -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     """Channels, deviations and shapes that cannot be."""
-    with pytest.raises(InputError, match="expected frames of 1 channels, as the model takes, or of 1, found 3"):
+    with pytest.raises(InputError, match="of 1 channels, as the model takes, or of 1, found 3 in"):
         FramePreprocess((8, 8, 3), None, 1, [0.0], [1.0])
     with pytest.raises(InputError, match="std above 0"):
         FramePreprocess((8, 8, 3), None, 3, [0.0], [1.0, 0.0, 1.0])

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from acclimate.converters.training import CompiledTail, Spec, compile_training
+from acclimate.converters.training.check import distance
 from acclimate.errors import InputError
 
 from .training_parity import Steps, folded, randomise
@@ -193,3 +194,13 @@ def test_unknown_choice(tail: nn.Module, maps: Tensor) -> None:
     """An optimiser that there is none of is refused."""
     with pytest.raises(InputError, match="optimiser"):
         compile_training(tail, maps, optimiser="lion")  # type: ignore[arg-type]
+
+
+def test_a_gradient_that_is_nothing_beside_the_greatest_is_not_held_to_its_own_size() -> None:
+    """Rounding is in proportion to the greatest gradient: what is 0 but for it has no direction."""
+    expected = np.array([[3e-9, -4e-9]])
+    found = np.array([[2e-6, 1e-6]], np.float32)
+    assert distance(found, expected) > 1
+    assert distance(found, expected, floor=1e-2) < 1e-3
+    # A real one is.
+    assert distance(np.array([[0.9, 2.0]], np.float32), np.array([[1.0, 2.0]]), floor=1e-2) > 0.04

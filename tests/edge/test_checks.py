@@ -87,7 +87,7 @@ def signal(value: float) -> np.ndarray:
         (SIGNAL.astype(float), SENSOR, r"as \(n, 5\) float32 \(time\), found type float64\. Use \.astype"),
         (SIGNAL.astype(">f4"), SENSOR, r"found type >f4\. Use \.astype\('float32'\)"),
         (FRAME.transpose(0, 2, 1, 3), IMAGE, r"found shape \(2, 3, 4, 1\)\. Resize or reorder the axes"),
-        (FRAME.transpose(0, 3, 1, 2), IMAGE, r"found shape \(2, 1, 4, 3\)\. Resize or reorder the axes"),
+        (FRAME.transpose(0, 3, 1, 2), IMAGE, r"found shape \(2, 1, 4, 3\)\. Put the channels last"),
         (np.uint8(1), IMAGE, r"found shape \(\)"),
         (None, IMAGE, r"found shape \(\)"),
         ([FRAME[0], FRAME[0, :, :2]], IMAGE, r"expected frames of one size .* Resize them alike"),

@@ -1,0 +1,1 @@
+../../core/numpy_files.py
