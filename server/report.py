@@ -2,16 +2,14 @@
 
 import itertools
 import os
-import tempfile
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 import jinja2
 
 from ..errors import InputError
-from ..files import refuse_overwrite
-from .plots import Drawing, Plot, draw, legend
+from ..files import write_file
+from .plots import Drawing, Key, Plot, draw, legend
 
 Cell = str | int | float
 
@@ -38,10 +36,12 @@ class Column:
     Args:
         name: Its heading.
         form: How numbers are written, as in ``format(value, form)``, for example ``".1%"``.
+        wraps: Whether its texts may take several lines.
     """
 
     name: str
     form: str = ""
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,14 @@ class Table:
         columns: Its columns.
         rows: One cell per column; numbers are written in the column's form, text as it is.
         note: What a reader should know, below the table.
+        folded: Whether it is shown only when a reader opens it.
     """
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
     note: str = ""
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,18 @@ class Report:
 class _Figure:
     title: str
     drawings: tuple[Drawing, ...]
-    legend: tuple[tuple[str, str], ...]
+    legend: tuple[Key, ...]
     note: str
 
 
 @dataclass(frozen=True)
 class _Grid:
     title: str
-    columns: tuple[tuple[str, bool], ...]
+    columns: tuple[tuple[str, str], ...]
     rows: tuple[tuple[str, ...], ...]
     note: str
+    folded: bool
+    headed: bool
 
 
 def render_report(report: Report) -> str:
@@ -140,20 +144,12 @@ def write_report(path: str | os.PathLike[str], report: Report, *, overwrite: boo
         OutputExistsError: If the file is there and `overwrite` is false.
         InputError: If the numbers of a table or a plot do not fit each other.
     """
-    target = Path(path)
-    refuse_overwrite(target, overwrite=overwrite)
-    content = render_report(report).encode()
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        # mkstemp makes a private file; a report is one that others may read.
-        os.chmod(temporary, 0o644)
-        refuse_overwrite(target, overwrite=overwrite)
-        os.replace(temporary, target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    write_file(path, render_report(report).encode(errors="replace"), overwrite=overwrite)
+
+
+def cell_text(cell: Cell, column: Column) -> str:
+    """Return what a table shows in a cell."""
+    return cell if isinstance(cell, str) else format(cell, column.form)
 
 
 def _lay_out(block: Table | Plot, prefix: str) -> _Grid | _Figure:
@@ -166,17 +162,19 @@ def _lay_out_table(table: Table) -> _Grid:
     for row in table.rows:
         if len(row) != len(table.columns):
             raise InputError(f"expected {len(table.columns)} cells in each row of {table.title!r}, found {len(row)}.")
-    cells = tuple(zip(*table.rows, strict=True)) or tuple(() for _ in table.columns)
-    numeric = [any(not isinstance(cell, str) for cell in column) for column in cells]
+    found = tuple(zip(*table.rows, strict=True)) or tuple(() for _ in table.columns)
+    kinds = [
+        "number" if any(not isinstance(cell, str) for cell in cells) else "wraps" if column.wraps else ""
+        for cells, column in zip(found, table.columns, strict=True)
+    ]
     return _Grid(
         table.title,
-        tuple((column.name, right) for column, right in zip(table.columns, numeric, strict=True)),
+        tuple((column.name, kind) for column, kind in zip(table.columns, kinds, strict=True)),
         tuple(
-            tuple(
-                cell if isinstance(cell, str) else format(cell, column.form)
-                for cell, column in zip(row, table.columns, strict=True)
-            )
+            tuple(cell_text(cell, column) for cell, column in zip(row, table.columns, strict=True))
             for row in table.rows
         ),
         table.note,
+        table.folded,
+        any(column.name for column in table.columns),
     )

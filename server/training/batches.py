@@ -1,6 +1,7 @@
 """Batches of one process: its share of every step, from any step of any epoch on."""
 
 from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ...errors import InputError, TrainingError
 from .order import epoch_rows
-from .workers import opened
+from .workers import ahead, opened
 
 Targets: TypeAlias = Tensor | tuple[Tensor, ...]
 Batch: TypeAlias = tuple[Tensor, Targets, Sequence[Any]]
@@ -72,7 +73,8 @@ class Batches:
         """
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(number)
-        with opened(self._loader(number, begin)) as batches:
+        reading = ahead if not self.workers and getattr(self.dataset, "draws_alone", False) else nullcontext
+        with opened(self._loader(number, begin)) as read, reading(read) as batches:
             if isinstance(self.dataset, IterableDataset):
                 batches = islice(batches, begin * self.parts, None)
             for step in range(begin, self.steps):
@@ -97,7 +99,31 @@ class Batches:
             return DataLoader(self.dataset, batch_size=size, drop_last=True, **options)
         rows = epoch_rows(self.count, self.batch_size, seed=self.seed, epoch=number, labels=self.labels)
         own = rows[begin:].view(-1, self.parts, self.processes, size)[:, :, self.rank].reshape(-1, size)
-        return DataLoader(self.dataset, batch_sampler=own.tolist(), **options)
+        # Whole batches are read, and nothing is left to collate.
+        options["collate_fn"] = _as_it_is
+        return DataLoader(_Parts(self.dataset), sampler=own.tolist(), batch_size=None, **options)
+
+
+class _Parts(Dataset[Batch]):
+    """A data set by the parts of its steps: what is asked for is the places of a part's samples."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, places: list[int]) -> Batch:
+        return read_batch(self.dataset, places)
+
+
+def read_batch(dataset: Dataset[Any], places: Sequence[int]) -> Batch:
+    """Return samples of a data set as one batch: at once where it can, else one by one."""
+    if hasattr(dataset, "read_batch"):
+        batch: Batch = dataset.read_batch(places)
+        return batch
+    return collate([dataset[place] for place in places])
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
 
 
 def collate(samples: list[tuple[Tensor, Any, Any]]) -> Batch:

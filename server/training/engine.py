@@ -1,17 +1,19 @@
 """Accelerate: devices, processes and precision of a run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
-from ...errors import InputError
+from ... import errors
+from ...errors import AcclimateError, InputError
 from ...extras import require
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+T = TypeVar("T")
 DEVICES = ("auto", "cpu", "cuda")
 _PRECISIONS = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -39,7 +41,9 @@ def engine(device: str, precision: str) -> Iterator["Accelerator"]:
     joined = torch.distributed.is_available() and torch.distributed.is_initialized()
     # Accelerate keeps device and precision of the first run of a process for all later ones.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=device == "cpu", mixed_precision=_PRECISIONS[precision])
+    # Without an accelerator, and not told so, it would take each process of torchrun for the only one.
+    cpu = device == "cpu" or (device == "auto" and not torch.accelerator.is_available())
+    accelerator = Accelerator(cpu=cpu, mixed_precision=_PRECISIONS[precision])
     try:
         if precision == "float16" and accelerator.scaler is None:
             raise InputError(
@@ -51,3 +55,54 @@ def engine(device: str, precision: str) -> Iterator["Accelerator"]:
         AcceleratorState._reset_state(reset_partial_state=True)
         if not joined and torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+
+
+def main_first(running: "Accelerator", step: Callable[[], T]) -> T | None:
+    """Take a step in the main process alone; where that refuses it, all processes refuse alike.
+
+    Otherwise the others would wait for a process that is gone, and tell of a lost connection.
+
+    Args:
+        running: The processes; all of them call this.
+        step: What the main process does.
+
+    Returns:
+        What it gave, in the main process; None in the others.
+
+    Raises:
+        AcclimateError: Whatever the step raised of them, in all processes.
+    """
+    given: T | None = None
+    refusal: AcclimateError | None = None
+    if running.is_main_process:
+        try:
+            given = step()
+        except AcclimateError as error:
+            refusal = error
+    kind, _, message = share_text(running, f"{type(refusal).__name__}\n{refusal}" if refusal else "").partition("\n")
+    if refusal is not None:
+        raise refusal
+    if kind:
+        raise getattr(errors, kind)(message)
+    return given
+
+
+def share_text(running: "Accelerator", text: str) -> str:
+    """Return in all processes the text that the main process gave.
+
+    Args:
+        running: The processes; all of them call this.
+        text: Used of the main process alone.
+    """
+    if running.num_processes == 1:
+        return text
+    from accelerate.utils import broadcast
+
+    content = text.encode(errors="surrogateescape") if running.is_main_process else b""
+    length = int(broadcast(torch.tensor([len(content)], device=running.device)))
+    if not length:
+        return ""
+    # Tensors, as objects would be sent as pickles.
+    numbers = list(content) if running.is_main_process else [0] * length
+    shared = broadcast(torch.tensor(numbers, dtype=torch.uint8, device=running.device))
+    return bytes(shared.tolist()).decode(errors="surrogateescape")

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from ...errors import InputError
 from .batches import collate
-from .metrics import Counts, Metrics, count_into, metrics_of, no_counts, unpacked
+from .metrics import Counts, count_into, no_counts, unpacked
 from .workers import opened
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ def evaluate(
     *,
     batch_size: int,
     workers: int = 0,
-) -> tuple[Metrics, ...]:
-    """Score every task of an objective on a split; the mode of the module is put back.
+) -> tuple[Counts, ...]:
+    """Count the answers of every task of an objective on a split; the mode of the module is put back.
 
     Args:
         module: The objective as the engine prepared it; without labels it returns logits of every task.
@@ -40,7 +40,7 @@ def evaluate(
         workers: Processes that load data.
 
     Returns:
-        The scores of each task, over all processes.
+        What the scores of each task are made of, over all processes.
 
     Raises:
         InputError: If a task has no labelled sample.
@@ -62,7 +62,7 @@ def evaluate(
     for task, part in enumerate(summed):
         if not float(part.confusion.sum()):
             raise InputError(f"expected labelled samples for validation, found none of task {task}. Label some.")
-    return tuple(map(metrics_of, summed))
+    return tuple(summed)
 
 
 def _own(dataset: Dataset[Any], engine: "Accelerator", batch_size: int, workers: int) -> _Batches:

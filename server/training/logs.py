@@ -59,7 +59,7 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     for line in path.read_bytes().splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             # A process that is killed may leave half a line.
             continue
         if isinstance(record, dict):

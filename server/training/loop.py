@@ -14,7 +14,7 @@ from .average import Average
 from .batches import Batch
 from .evaluate import evaluate
 from .logs import Log
-from .metrics import Metrics
+from .metrics import Counts, metrics_of
 from .plan import Plan, Speed
 from .position import CHECKPOINTS, Position, restore, store
 from .schedule import make_schedule
@@ -22,7 +22,7 @@ from .steps import Steps, Taken, Trainee, whole
 from .stopping import score_of
 from .workers import deaths_told
 
-Keep: TypeAlias = Callable[[dict[str, Tensor], int, tuple[Metrics, ...]], None]
+Keep: TypeAlias = Callable[[dict[str, Tensor], int, tuple[Counts, ...]], None]
 Listener: TypeAlias = Callable[[Mapping[str, Any]], None]
 Progress: TypeAlias = Callable[[int, int], None]
 
@@ -41,7 +41,7 @@ def train(
     Args:
         trainee: What is trained, in place.
         plan: How, on what, and where to.
-        keep: Called in the main process with the objective's weights, whole, with the step and its scores: whenever
+        keep: Called in the main process with the objective's weights, whole, with the step and its counts: whenever
             they are the best so far; without validation at the end.
         resume: Begin at the newest checkpoint in the folder, if there is one.
         progress: Called with steps done and steps in total.
@@ -135,11 +135,12 @@ class _Loop:
         record: dict[str, Any] = {"kind": "epoch", "epoch": position.epoch + 1, "step": position.step}
         record["loss"] = self._mean(loss)
         if plan.validation is not None:
-            tasks = self._validate(plan.validation)
+            counts = self._validate(plan.validation)
+            tasks = tuple(map(metrics_of, counts))
             score = score_of(tasks, plan.training.monitor)
             best = position.best.after(score, position.step)
             if best.step == position.step:
-                self._keep(tasks)
+                self._keep(counts)
             position.best = best
             record |= {"score": score, "best_step": best.step, "tasks": [asdict(task) for task in tasks]}
         position.epochs.append(record)
@@ -148,25 +149,25 @@ class _Loop:
         self._write(record)
         self._store()
 
-    def _validate(self, dataset: Dataset[Any]) -> tuple[Metrics, ...]:
+    def _validate(self, dataset: Dataset[Any]) -> tuple[Counts, ...]:
         plan, trainee = self.plan, self.trainee
         # Processes may have different numbers of batches of a stream; then none waits for the others.
         module = trainee.module if isinstance(dataset, IterableDataset) else trainee.prepared
         size = plan.batches.part_size
 
-        def scores() -> tuple[Metrics, ...]:
+        def counted() -> tuple[Counts, ...]:
             return evaluate(module, dataset, plan.classes, trainee.engine, batch_size=size, workers=plan.run.workers)
 
         if self.average is None:
-            return scores()
+            return counted()
         with self.average.applied(trainee.module):
-            return scores()
+            return counted()
 
-    def _keep(self, tasks: tuple[Metrics, ...]) -> None:
+    def _keep(self, counts: tuple[Counts, ...]) -> None:
         state = self.average.state if self.average is not None else self.trainee.module.state_dict()
         weights = whole(state)
         if self.main:
-            self.keep(weights, self.position.step, tasks)
+            self.keep(weights, self.position.step, counts)
 
     def _store(self) -> None:
         store(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_BINS = 15
+BINS = 15
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,15 @@ def no_counts(classes: int, device: torch.device) -> Counts:
     """Return the counts of no sample."""
     return Counts(
         torch.zeros(classes, classes, dtype=torch.float64, device=device),
-        torch.zeros(_BINS, 3, dtype=torch.float64, device=device),
+        torch.zeros(BINS, 3, dtype=torch.float64, device=device),
         torch.zeros((), dtype=torch.float64, device=device),
     )
 
 
 def unpacked(vector: Tensor, classes: int) -> Counts:
     """Return the counts whose `packed` is a vector."""
-    confusion, bins, loss = torch.split(vector, [classes**2, 3 * _BINS, 1])
-    return Counts(confusion.view(classes, classes), bins.view(_BINS, 3), loss.view(()))
+    confusion, bins, loss = torch.split(vector, [classes**2, 3 * BINS, 1])
+    return Counts(confusion.view(classes, classes), bins.view(BINS, 3), loss.view(()))
 
 
 def count_into(counts: Counts, logits: Tensor, labels: Tensor) -> None:
@@ -81,7 +81,7 @@ def count_into(counts: Counts, logits: Tensor, labels: Tensor) -> None:
     confidence, answer = logits.softmax(1).max(1)
     counts.confusion.add_((labels * classes + answer).bincount(minlength=classes**2).view(classes, classes))
     # Bins are closed above, as in the paper: a confidence of 1 belongs to the last.
-    place = (confidence * _BINS).ceil().long().clamp(1, _BINS) - 1
+    place = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
     right = (answer == labels).double()
     counts.bins.index_add_(0, place, torch.stack([torch.ones_like(confidence), right, confidence], 1))
     counts.loss.add_(functional.cross_entropy(logits, labels, reduction="sum"))

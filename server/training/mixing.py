@@ -53,4 +53,4 @@ def _paste(x: Tensor, other: Tensor, share: float) -> tuple[Tensor, float]:
 
 
 def _one_hot(y: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
-    return functional.one_hot(y, classes).to(dtype)
+    return functional.one_hot(y.clamp(min=0), classes).to(dtype) * (y >= 0).unsqueeze(1)

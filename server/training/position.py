@@ -1,5 +1,6 @@
 """Where a run stands, kept on disk with everything that the next step depends on, and restored from there."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...errors import TrainingError
+from ..data.identity import other_samples
 from ..folder import remove_parts
 from .average import Average, copy_state
 from .sharding import full, sharded_like
@@ -205,15 +207,24 @@ def check_config(found: object, wanted: Mapping[str, Any], path: Path) -> None:
         path: Where the first are from, for messages.
 
     Raises:
-        TrainingError: If they differ.
+        TrainingError: If they differ; the message names all that do.
     """
     if not isinstance(found, Mapping) or not all(isinstance(part, Mapping) for part in found.values()):
         raise TrainingError(f"expected config in {path} as sections of settings, found {found!r:.60}. {_ADVICE}")
+    told: list[str] = []
     for section in sorted((found.keys() | wanted.keys()) - {"run"}):
         was, now = found.get(section, {}), wanted.get(section, {})
-        for key in sorted(was.keys() | now.keys()):
-            if was.get(key) != now.get(key):
-                raise TrainingError(
-                    f"expected {section}.{key} = {was.get(key)!r}, as {path} was made with, found {now.get(key)!r}. "
-                    f"Resume with the same settings and data, or begin anew in another folder."
-                )
+        keys = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
+        if section == "samples":
+            told += other_samples(was, now)
+        else:
+            told += [f"{section}.{key} = {_shown(now.get(key))} instead of {_shown(was.get(key))}" for key in keys]
+    if told:
+        raise TrainingError(
+            f"expected the settings and data that {path} was made with, found {'; '.join(told)}. Resume with the same "
+            f"settings and data, or begin anew in another folder."
+        )
+
+
+def _shown(value: object) -> str:
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from ..objectives.linear_probe import fit_linear, probe_rows
 from ..objectives.projector import features
 from .batches import collate
-from .metrics import Metrics, count_into, metrics_of, no_counts
+from .metrics import Counts, Metrics, count_into, metrics_of, no_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +24,14 @@ class Probe:
         bias: ``(k,) float64``.
         samples: Labelled samples that it was fitted on.
         metrics: Its scores on validation samples; None without any.
+        counts: What they are made of.
     """
 
     weight: Tensor
     bias: Tensor
     samples: int
     metrics: Metrics | None
+    counts: Counts | None = None
 
 
 def linear_probe(
@@ -60,15 +62,14 @@ def linear_probe(
     try:
         rows = probe_rows(train[1], share, seed=seed)
         weight, bias = fit_linear(*_features(model, head, Subset(train[0], rows.tolist()), batch_size), classes)
-        metrics = None
+        counts = None
         if validation is not None:
             found, labels = _features(model, head, validation, batch_size)
             counts = no_counts(classes, torch.device("cpu"))
             count_into(counts, found.double() @ weight.T + bias, labels)
-            metrics = metrics_of(counts)
     finally:
         model.train(was_training)
-    return Probe(weight, bias, len(rows), metrics)
+    return Probe(weight, bias, len(rows), None if counts is None else metrics_of(counts), counts)
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset, IterableDataset
 from ...errors import InputError
 from ..config.read import PretrainConfig
 from ..data.split import Split
-from .batches import Batches, step_size
+from .batches import Batch, Batches, read_batch, step_size
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -94,6 +94,15 @@ class _Labelled(Dataset[tuple[Any, Any, Any]]):
     def __getitem__(self, index: int) -> tuple[Any, Any, Any]:
         sample: tuple[Any, Any, Any] = self.dataset[int(self.rows[index])]
         return sample
+
+    def read_batch(self, indices: Sequence[int]) -> Batch:
+        """Return several samples as one batch."""
+        return read_batch(self.dataset, self.rows[list(indices)].tolist())
+
+    @property
+    def draws_alone(self) -> bool:
+        """Whether reading leaves torch's generator of the process alone."""
+        return bool(getattr(self.dataset, "draws_alone", False))
 
     def set_epoch(self, epoch: int) -> None:
         """Draw as in the given epoch from now on."""

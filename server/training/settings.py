@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...errors import InputError
 from ..config.fields import check, setting
 
 
@@ -29,7 +30,11 @@ class TrainingSettings:
         1e-2, "Decoupled decay of matrices and kernels; biases and normalisation have none.", low=0
     )
     label_smoothing: float = setting(
-        0.1, "Share of the target distribution that is spread evenly over the classes.", low=0, below=1
+        0.1,
+        "Share of the target distribution that is spread evenly over the classes; distillation has none, as a "
+        "teacher's answers are soft already.",
+        low=0,
+        below=1,
     )
     gradient_norm: float = setting(5.0, "Gradients longer than this are shortened to it.", above=0)
     seed: int = setting(0, "Fixes the order of samples, augmentation, mixing and dropout.", low=0)
@@ -86,14 +91,17 @@ class ObjectiveSettings:
 
     References:
         Uncertainty weights: Kendall, Gal and Cipolla 2018. PCGrad: Yu et al. 2020, "Gradient surgery for multi-task
-        learning". SimCLR: Chen et al. 2020. Barlow Twins: Zbontar et al. 2021.
+        learning". SimCLR: Chen et al. 2020. Barlow Twins: Zbontar et al. 2021. Distillation: Hinton, Vinyals and Dean
+        2015, "Distilling the knowledge in a neural network"; hints: Romero et al. 2015, "FitNets"; relations: Park et
+        al. 2019, "Relational knowledge distillation".
     """
 
     name: str = setting(
         "supervised",
-        "supervised: labels of one task; multi-task: several labels a sample, a shared trunk; simclr and barlow-twins: "
-        "no labels, then a linear probe.",
-        choices=("supervised", "multi-task", "simclr", "barlow-twins"),
+        "supervised: labels of one task; multi-task: several labels a sample, a shared trunk; distillation: what "
+        "another model answers, and labels of one task where there are some; simclr and barlow-twins: no labels, then "
+        "a linear probe.",
+        choices=("supervised", "multi-task", "distillation", "simclr", "barlow-twins"),
     )
     combine: str = setting(
         "uncertainty",
@@ -112,10 +120,43 @@ class ObjectiveSettings:
         above=0,
         high=1,
     )
+    teacher: str | None = setting(
+        None, "Folder of the run, or of the checkpoint, whose answers distillation learns; its classes are the data's."
+    )
+    teacher_code: str | None = setting(None, "The function that builds the teacher's network, if one does.")
+    distil_temperature: float = setting(
+        4.0,
+        "Logits of teacher and student are divided by this; larger values show more of what the teacher holds possible "
+        "besides its answer.",
+        above=0,
+    )
+    hard_weight: float = setting(
+        0.1, "Share of the labels in the loss of distillation; the teacher has the rest.", unit="share", low=0, high=1
+    )
+    hints: tuple[str, ...] = setting(
+        (),
+        "Modules whose results distillation matches through a linear projection, each as student=teacher, or one name "
+        "for both.",
+    )
+    hint_weight: float = setting(1.0, "Weight of each hint beside the answers.", low=0)
+    relations: str | None = setting(
+        None, "Modules between whose results distances and angles of samples are to be alike, as for hints."
+    )
+    distance_weight: float = setting(25.0, "Weight of the distances of relations.", low=0)
+    angle_weight: float = setting(
+        50.0,
+        "Weight of the angles of relations; 0 leaves them out, for large batches: memory grows with the cube.",
+        low=0,
+    )
 
     def __post_init__(self) -> None:
-        """Check the fields."""
+        """Check the fields, each and together."""
         check(self)
+        if self.name != "distillation" and (self.teacher is not None or self.hints or self.relations is not None):
+            raise InputError(
+                f"expected objective.teacher, hints and relations with the objective distillation, found them with "
+                f'{self.name}. Set objective.name = "distillation", or leave them out.'
+            )
 
 
 @dataclass(frozen=True)
@@ -134,6 +175,7 @@ class RunSettings:
     keep_last: int = setting(1, "Newest checkpoints that are kept.", unit="checkpoints", low=1)
     log_every: int = setting(10, "Steps between lines of the log.", unit="steps", low=1)
     tensorboard: bool = setting(True, "Write TensorBoard's event files beside the JSON lines.")
+    report: bool = setting(True, "Write report.html, a page on the run, when it ends.")
 
     def __post_init__(self) -> None:
         """Check the fields."""

@@ -1,6 +1,7 @@
-"""Processes that load data: ended with the loop that reads from them, and told of when one dies."""
+"""Processes and threads that load data: ended with the loop that reads from them, and told of when one dies."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +21,28 @@ def opened(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
         yield batches
     finally:
         getattr(batches, "_shutdown_workers", int)()
+
+
+@contextmanager
+def ahead(batches: Iterator[Any]) -> Iterator[Iterator[Any]]:
+    """Read the next batch in a thread while the one before is worked on; the thread ends with the block.
+
+    Args:
+        batches: Read one by one, as without a thread; must leave alone what others use, such as torch's generator. An
+            error comes when its batch is asked for.
+    """
+    thread = ThreadPoolExecutor(1, "batches")
+
+    def taken() -> Iterator[Any]:
+        waiting = thread.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = thread.submit(next, batches, None)
+            yield batch
+
+    try:
+        yield taken()
+    finally:
+        thread.shutdown(cancel_futures=True)
 
 
 @contextmanager
