@@ -38,9 +38,11 @@ $(KERAS)/.ready: pyproject.toml
 	$(KERAS)/bin/python -m pip install --quiet -e ".[keras]" "pytest>=8.3"
 	touch $@
 
-# The slow ones too, which run nowhere else. The other converters' conftest needs torch.
-test-keras: $(KERAS)/.ready
+# The slow ones too, which run nowhere else. The other converters' conftest needs torch. Training has torch on this side,
+# and TensorFlow in that environment's process.
+test-keras: $(KERAS)/.ready $(READY)
 	$(KERAS)/bin/python -m pytest --noconftest tests/converters/test_keras*.py
+	ACCLIMATE_KERAS_PYTHON=$(CURDIR)/$(KERAS)/bin/python OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/server/test_keras_tensorflow.py
 
 check: setup
 	$(BIN)/ruff check .

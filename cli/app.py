@@ -10,12 +10,15 @@ from .. import __version__
 from ..errors import AcclimateError
 from . import classes, device, life, signing, updates
 from .adapt import adapt
+from .compare import compare
+from .compress import compress
 from .console import fail, prepare
 from .convert import convert
 from .cuts import cuts
 from .demo import demo
 from .inspect import inspect
 from .pretrain import pretrain
+from .report import report
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EPILOG = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 adaptation not applied, 130 interrupted."
@@ -32,6 +35,9 @@ app = typer.Typer(
 app.command("demo")(demo)
 app.command("convert")(convert)
 app.command("pretrain")(pretrain)
+app.command("report")(report)
+app.command("compare")(compare)
+app.command("compress")(compress)
 app.command("cuts")(cuts)
 app.command("keygen")(signing.keygen)
 app.command("sign")(signing.sign)

@@ -12,11 +12,16 @@ from .convert_data import read_data
 from .convert_paths import check_paths
 from .convert_report import taken_over, tell_report
 from .frames import read_values
+from .model_source import SOURCES, Code, check_code, keras_file, load_named
 from .signing import read_key
 
 if TYPE_CHECKING:
     from ..converters.sources.load import ModelSource
+    from ..server.trained import Trained
 
+_ONNX_ALONE = (
+    "onnx only: nothing leads from an ONNX file to LiteRT. For tflite too, convert the model that it was made from."
+)
 # What --resize may ask for; no model takes more than 4096 x 4096.
 _MOST_PIXELS = 2**24
 
@@ -26,8 +31,7 @@ def convert(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="torchvision:NAME@DEFAULT, timm:NAME@DEFAULT, hf:FOLDER_OR_NAME, hf-config:FILE.json, file.onnx, "
-            "file.keras, keras:NAME, package.module:function or file.py:function.",
+            help=SOURCES,
         ),
     ],
     data: Annotated[
@@ -39,6 +43,7 @@ def convert(
         Path | None,
         typer.Option("--weights", help="A file with the weights of torchvision:NAME, timm:NAME or keras:NAME."),
     ] = None,
+    code: Code = None,
     classes: Annotated[
         str | None, typer.Option("--classes", help="Names in the order of the outputs, with commas between.")
     ] = None,
@@ -113,6 +118,7 @@ def convert(
     _check_pooling(pooling, taps)
     if weights and quantize is not None:
         raise typer.BadParameter("expected one of --weights-only, --quantize and --no-quantize")
+    check_code(source, code)
     # A model may take minutes to fetch.
     check_paths(
         {"--out": out, "--report": report_path},
@@ -122,7 +128,10 @@ def convert(
     # It may ask for a passphrase.
     key = None if sign is None else read_key(sign)
     centre, spread, target = _numbers(mean, "--mean"), _numbers(std, "--std"), _size(resize)
-    keras = source.startswith("keras:") or source.endswith(".keras")
+    from ..converters.keras_source.locate import is_keras
+
+    run_file = keras_file(source)
+    keras = run_file is not None or is_keras(source)
     if task == "regression":
         frames, values = read_values(data)
         labelled: Any = None if values is None else (frames, values)
@@ -160,12 +169,19 @@ def convert(
             # TensorFlow runs in a process of its own, and torch is needed for a tail alone.
             from ..converters.keras_source.convert import convert_keras
 
-            report = convert_keras(source, frames, weights=model_weights, source=labelled, **options, **given)
+            if run_file is not None:
+                from ..server.trained_input import read_input
+
+                noted = read_input(source)
+                given = noted.options(frames, **given, keeps_head=head == "keep" and task != "regression")
+                taken, told = given, taken_over(noted, given)
+            keras_model = run_file or source
+            report = convert_keras(keras_model, frames, weights=model_weights, source=labelled, **options, **given)
         else:
             options |= {"last": last, "cut": cut, "train": "all" if train == "all" else train.split(",")}
             options |= {"optimiser": optimiser, "penalty": penalty, "latent_bytes": latent_bytes}
             loaded, frames, taken = _load(
-                source, model_weights, frames, given, keeps=head == "keep" and task != "regression"
+                source, model_weights, code, frames, given, keeps=head == "keep" and task != "regression"
             )
             if isinstance(labelled, tuple):
                 labelled = (frames, labelled[1])
@@ -176,7 +192,7 @@ def convert(
             both = ("onnx", "tflite") if hasattr(loaded.model, "forward") else ("onnx",)
             options |= {"runtimes": tuple(runtime or both), "progress": bar}
             report = converters.convert(loaded.model, frames, source=labelled, **options, **taken)
-            told = taken_over(loaded, taken)
+            told = [*taken_over(loaded, taken), *([_ONNX_ALONE] if runtime is None and "tflite" not in both else [])]
             taken = {**taken, "notes": list(loaded.known.notes)}
     if key is not None:
         from ..signing import sign_bundle
@@ -211,13 +227,12 @@ def _check_words(fitted: Any, licence: str, provenance: Mapping[str, str]) -> No
 
 
 def _load(
-    source: str, weights: Path | None, frames: Any, given: Mapping[str, Any], *, keeps: bool
-) -> tuple["ModelSource", Any, dict[str, Any]]:
+    source: str, weights: Path | None, code: str | None, frames: Any, given: Mapping[str, Any], *, keeps: bool
+) -> tuple["ModelSource | Trained", Any, dict[str, Any]]:
     """Load a model, and fill in what its origin knows where nothing was given."""
     from ..converters.samples import as_ids
-    from ..converters.sources.load import load_source
 
-    loaded = load_source(source, weights=weights)
+    loaded = load_named(source, weights=weights, code=code)
     frames = as_ids(frames) if loaded.tokens else frames
     return loaded, frames, loaded.options(frames, **given, keeps_head=keeps)
 

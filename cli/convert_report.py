@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from ..converters.agreement import Likeness
     from ..converters.conversion_report import ConversionReport
     from ..converters.sources.load import ModelSource
+    from ..server.trained import Trained
+    from ..server.trained_input import TrainedInput
 
 _KINDS = {"int8": "int8", "weights": "8-bit weights", "float": "float32"}
 
@@ -50,7 +52,7 @@ def tell_report(report: "ConversionReport", task: str) -> None:
         tell(f"warning: {doubt}")
 
 
-def taken_over(loaded: "ModelSource", known: Mapping[str, Any]) -> list[str]:
+def taken_over(loaded: "ModelSource | Trained | TrainedInput", known: Mapping[str, Any]) -> list[str]:
     """Say what was taken over from where the model comes from."""
     told = [
         f"{name} {_shown(known[name])}" for name in ("resize", "mean", "std") if known[name] not in (None, 0.0, 1.0)

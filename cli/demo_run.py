@@ -24,7 +24,7 @@ from ..edge.runtime.runtime import load_backbone
 from ..errors import AcclimateError
 from ..manifest import RUNTIMES, Runtime
 from ..server import digit_nets, digits
-from ..server.checkpoint import save_checkpoint
+from ..server.pretrain import Run
 
 BUDGETS = (2, 5, 10, 20)
 Progress = Callable[[int, int], None]
@@ -72,12 +72,11 @@ def compress(out: Path, seed: int, stage: Stage, done: Done) -> Compressed:
     """
     source = digit_nets.split_source(digits.load_source())
     with stage("Pretrain a teacher on MNIST") as report:
-        teacher = digit_nets.train_teacher(source, seed=seed, progress=report)
-    _save(out / "teacher", teacher, digit_nets.TEACHER)
+        teacher = digit_nets.train_teacher(source, _emptied(out / "teacher"), seed=seed, progress=report)
     done(f"validation accuracy {_last(teacher):.3f}")
     with stage("Distil it into a student") as report:
-        student = digit_nets.distill_student(teacher.model, source, seed=seed, progress=report)
-    _save(out / "student", student, digit_nets.STUDENT)
+        folder = _emptied(out / "student")
+        student = digit_nets.distill_student(teacher.folder, source, folder, seed=seed, progress=report)
     sizes = {"teacher, float": _parameter_bytes(teacher.model), "student, float": _parameter_bytes(student.model)}
     done(f"validation accuracy {_last(student):.3f}, {sizes['teacher, float'] / sizes['student, float']:.0f} x smaller")
     frames = digits.shrink(source.training.images)
@@ -221,14 +220,15 @@ def _mean(found: Mapping[str, Any], what: str, budget: int) -> float:
     return float(np.mean([row[what] for row in found["rows"] if row["budget"] == budget]))
 
 
-def _save(path: Path, net: digit_nets.TrainedNet, architecture: str) -> None:
-    if path.exists():
-        shutil.rmtree(path)
-    save_checkpoint(path, net.model, architecture=architecture, notes={"validation accuracy": _last(net)})
+def _emptied(folder: Path) -> Path:
+    """Return a folder of an earlier demo, which the caller asked to replace, without what was in it."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
 
 
-def _last(net: digit_nets.TrainedNet) -> float:
-    return float(net.history.epochs[-1].accuracy or 0.0)
+def _last(run: Run) -> float:
+    return run.metrics[0].accuracy
 
 
 def _parameter_bytes(model: Any) -> int:

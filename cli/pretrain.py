@@ -11,6 +11,7 @@ from rich.progress import TextColumn
 
 from ..errors import InputError
 from .console import bars, note, print_json, tell
+from .one_voice import one_voice
 
 if TYPE_CHECKING:
     from ..server.pretrain import Run
@@ -27,23 +28,24 @@ def pretrain(
     json: Annotated[bool, typer.Option("--json", help="Print what came out as JSON.")] = False,
 ) -> None:
     """Train a model. For several processes or machines: torchrun -m acclimate.cli pretrain ..."""
-    if not config.is_file():
-        raise InputError(f"expected a file of settings at {config}, found none. Check the path.")
-    # Importing torch takes seconds: not before the arguments are known to be good.
-    from ..server.pretrain import pretrain as run_pretraining
-
     # Of several processes, one speaks.
     main = os.environ.get("RANK", "0") == "0"
-    with _shown(main) as (progress, listener):
-        run = run_pretraining(
-            config,
-            overrides=changes or (),
-            out=out,
-            resume=resume,
-            device=device,
-            progress=progress,
-            listener=listener,
-        )
+    with one_voice():
+        if not config.is_file():
+            raise InputError(f"expected a file of settings at {config}, found none. Check the path.")
+        # Importing torch takes seconds: not before the arguments are known to be good.
+        from ..server.pretrain import pretrain as run_pretraining
+
+        with _shown(main) as (progress, listener):
+            run = run_pretraining(
+                config,
+                overrides=changes or (),
+                out=out,
+                resume=resume,
+                device=device,
+                progress=progress,
+                listener=listener,
+            )
     if main:
         if json:
             print_json(_plain(run))
@@ -90,6 +92,8 @@ def _lines(run: "Run") -> Iterator[str]:
     if run.speed is not None:
         yield f"{run.speed.samples_per_second:.0f} samples a second, {run.speed.input_wait:.1%} of it waiting for them."
     yield f"The model is in {run.folder / 'model'}."
+    if (run.folder / "report.html").is_file():
+        yield f"The report is {run.folder / 'report.html'}."
 
 
 def _plain(run: "Run") -> dict[str, Any]:

@@ -1,16 +1,21 @@
 """The server side: pretrain a general model, compress it, measure it and report."""
 
+import sys
+from typing import TYPE_CHECKING
+
 from ..extras import require
 
-for _module in ("torch", "matplotlib", "jinja2"):
-    require(_module, extra="server", needed_by="acclimate.server")
+# TensorFlow's process, which trains Keras models (`keras`), has no torch.
+if TYPE_CHECKING or "tensorflow" not in sys.modules:
+    for _module in ("torch", "matplotlib", "jinja2"):
+        require(_module, extra="server", needed_by="acclimate.server")
 
-# The guard has to come first, so that a missing package is named together with the extra that installs it.
-from .checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from .distill import distill, distillation_loss  # noqa: E402
-from .pretrain import Run, pretrain  # noqa: E402
-from .report import render_report, write_report  # noqa: E402
-from .training import History, TrainingSettings, predict_logits, train_classifier  # noqa: E402
+    # The guard has to come first, so that a missing package is named together with the extra that installs it.
+    from .checkpoint import load_checkpoint, save_checkpoint
+    from .distill import distill, distillation_loss
+    from .pretrain import Run, pretrain
+    from .report import render_report, write_report
+    from .training import History, TrainingSettings, predict_logits, train_classifier
 
 __all__ = [
     "History",

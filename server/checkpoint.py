@@ -68,6 +68,19 @@ def save_checkpoint(
         raise TrainingError(f"expected finite weights, found NaN or infinity in {broken[0]!r}. Nothing was written.")
     weights = safetensors.torch.save(tensors)
     checkpoint = Checkpoint(architecture, hashlib.sha256(weights).hexdigest(), dict(notes or {}))
+    record = record_of(checkpoint)
+    with new_folder(target) as folder:
+        (folder / WEIGHTS_FILE).write_bytes(weights)
+        (folder / RECORD_FILE).write_bytes(record)
+    return checkpoint
+
+
+def record_of(checkpoint: Checkpoint) -> bytes:
+    """Return what stands in a checkpoint besides the weights, as `read_record` reads it.
+
+    Raises:
+        TrainingError: If the notes are no JSON.
+    """
     record = {
         "format": FORMAT,
         "version": VERSION,
@@ -76,13 +89,9 @@ def save_checkpoint(
         "notes": checkpoint.notes,
     }
     try:
-        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        return f"{json.dumps(record, indent=2, allow_nan=False)}\n".encode()
     except (TypeError, ValueError) as error:
         raise TrainingError(f"expected notes of JSON values, found that {error}. Nothing was written.") from error
-    with new_folder(target) as folder:
-        (folder / WEIGHTS_FILE).write_bytes(weights)
-        (folder / RECORD_FILE).write_bytes(text.encode())
-    return checkpoint
 
 
 def load_checkpoint(path: str | os.PathLike[str], model: nn.Module, *, architecture: str) -> Checkpoint:

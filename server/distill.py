@@ -29,12 +29,12 @@ def distillation_loss(
     Args:
         student_logits: ``(n, k) float32``.
         teacher_logits: ``(n, k) float32``; no gradient flows into them.
-        labels: ``(n,) int64``.
+        labels: ``(n,) int64``, -1 for unlabelled, or targets ``(n, k) float32``.
         temperature: T, above 0. Larger values show more of what the teacher holds possible besides its answer.
         hard_weight: w, the share of the labels, 0 to 1.
 
     Returns:
-        The mean over the samples, a scalar.
+        The mean over the samples, of the labels over those that have one, a scalar.
 
     References:
         Hinton, Vinyals and Dean 2015, "Distilling the knowledge in a neural network".
@@ -45,7 +45,12 @@ def distillation_loss(
         reduction="batchmean",
         log_target=True,
     )
-    hard = functional.cross_entropy(student_logits, labels)
+    if labels.is_floating_point():
+        hard = functional.cross_entropy(student_logits, labels)
+    else:
+        summed = functional.cross_entropy(student_logits, labels, ignore_index=-1, reduction="sum")
+        # Of samples without a label only the teacher tells something.
+        hard = summed / (labels >= 0).sum().clamp(min=1)
     return (1 - hard_weight) * temperature**2 * soft + hard_weight * hard
 
 

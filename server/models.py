@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ from ..converters.quiet import quiet
 from ..converters.sources.load import load_source
 from ..errors import InputError, TrainingError
 from ..extras import require
-from .checkpoint import RECORD_FILE, Json, load_checkpoint, read_record
+from .checkpoint import Json, load_checkpoint, read_record
+from .compress.hold_ranges import hold_noted
+from .compress.narrowed import narrowed
 from .config.model import ModelSettings
 from .data.draws import drawn_from
+from .keras.asked import saved_model
 from .model_ends import fit_ends
+from .model_folder import model_folder, require_model_folder
 
 _KIND = "acclimate-model"
 _LIBRARIES = ("torchvision", "timm")
@@ -56,8 +60,8 @@ def build_model(settings: ModelSettings, classes: int, shape: Sequence[int]) -> 
         TrainingError: If a checkpoint is damaged.
         MissingExtraError: If the model's package is not installed.
     """
-    if _is_checkpoint(settings.name):
-        model = load_model(settings.name, code=settings.code)
+    if (folder := model_folder(settings.name)) is not None:
+        model = load_model(folder, code=settings.code, ranges=False)
     elif settings.name.endswith(".onnx"):
         raise InputError(f"expected a model that can be trained, found {settings.name!r}. Name what it was made from.")
     else:
@@ -77,8 +81,14 @@ def architecture_of(settings: ModelSettings, classes: int, shape: Sequence[int])
         classes: Likewise.
         shape: Likewise.
     """
-    if _is_checkpoint(settings.name):
-        known = _described(read_record(Path(settings.name)).architecture, settings.name)
+    if (folder := model_folder(settings.name)) is not None:
+        architecture = read_record(folder).architecture
+        # Of a network that was handed over, only the function that the settings name tells how to build it.
+        known = (
+            {"kind": _KIND, "name": settings.code, "config": None, "heads": []}
+            if _is_handed_over(architecture)
+            else _described(architecture, folder)
+        )
         layers = [*known["heads"], [classes, list(shape), settings.head]]
         return json.dumps({**known, "heads": layers}, sort_keys=True)
     name, config = settings.name, None
@@ -91,29 +101,51 @@ def architecture_of(settings: ModelSettings, classes: int, shape: Sequence[int])
     return json.dumps({"kind": _KIND, "name": name, "config": config, "heads": heads}, sort_keys=True)
 
 
-def load_model(path: str | Path, *, code: str | None = None) -> nn.Module:
-    """Load a model from a checkpoint whose architecture is from `architecture_of`.
+def load_model(path: str | Path, *, code: str | None = None, ranges: bool = True) -> nn.Module:
+    """Load a model from a checkpoint that `pretrain` wrote.
 
     Args:
-        path: The folder.
-        code: The function that builds the network, if one does. The checkpoint names it, too; what only a file from
-            elsewhere names is not run.
+        path: Its folder, or that of its run.
+        code: The function that builds the network, ``file.py:function``: of a function that settings named, the same
+            text; of a network that was handed to `pretrain`, any that builds the same. The checkpoint may name it, too;
+            what only a file from elsewhere names is not run.
+        ranges: Whether it holds the ranges of activations that were trained with it, for the converters to keep. They
+            are no longer right once its weights change.
 
     Returns:
         The model with its weights, in evaluation mode.
 
     Raises:
-        InputError: If the network cannot be built here.
-        TrainingError: If it is no such checkpoint, or is damaged.
+        InputError: If there is no checkpoint, or the network cannot be built here.
+        TrainingError: If it is no such checkpoint, is damaged, or of another network.
     """
-    architecture = read_record(Path(path)).architecture
-    known = _described(architecture, str(path))
+    folder = require_model_folder(path)
+    if saved_model(folder) is not None:
+        raise InputError(
+            f"expected a checkpoint of a torch model in {path}, found one of a Keras model, which TensorFlow loads. "
+            f"Name it as SOURCE of acclimate convert, or as model.name to train on it."
+        )
+    architecture = read_record(folder).architecture
+    if _is_handed_over(architecture):
+        if code is None:
+            raise TrainingError(_how_to_load(architecture, path))
+        model = _load(ModelSettings(name=code))
+    else:
+        model = _built(_described(architecture, folder), path, code)
+    noted = load_checkpoint(folder, model, architecture=architecture).notes
+    if ranges:
+        hold_noted(model, noted, folder)
+    return model.eval()
+
+
+def _built(known: Mapping[str, Any], path: str | Path, code: str | None) -> nn.Module:
+    """Build the network that settings named, untrained."""
     library, _, rest = known["name"].partition(":")
     own_code = known["config"] is None and not (library in _LIBRARIES and rest.endswith("@random"))
     if own_code and known["name"] != code:
         raise TrainingError(
-            f"expected a network of a library in {path}, found one that {known['name'][:400]!r} builds. If you "
-            f"know that code, set model.code to it."
+            f"expected a network of a library in {path}, found one that {known['name'][:400]!r} builds. If you know "
+            f"that code, name it: model.code in settings, --code, or load_model(..., code=...)."
         )
     if known["config"] is None:
         model = _load(ModelSettings(name=known["name"]))
@@ -122,10 +154,13 @@ def load_model(path: str | Path, *, code: str | None = None) -> nn.Module:
             file = Path(folder, "config.json")
             file.write_text(json.dumps(known["config"]))
             model = _load(ModelSettings(name=f"hf-config:{file}"))
-    for classes, shape, head in known["heads"]:
-        model = fit_ends(model, classes, tuple(shape), head=head)
-    load_checkpoint(path, model, architecture=architecture)
-    return model.eval()
+    for one in known["heads"]:
+        if isinstance(one, Mapping):
+            model = narrowed(model, one)
+        else:
+            classes, shape, head = one
+            model = fit_ends(model, classes, tuple(shape), head=head)
+    return model
 
 
 def _load(settings: ModelSettings) -> nn.Module:
@@ -139,26 +174,40 @@ def _load(settings: ModelSettings) -> nn.Module:
     return HuggingFaceLogits(found.model) if is_hf else found.model
 
 
-def _is_checkpoint(name: str) -> bool:
-    return Path(name, RECORD_FILE).is_file()
+def _is_handed_over(architecture: str) -> bool:
+    """Whether a network was given to `pretrain` as it is: its text is a name, where settings leave a description."""
+    return not architecture.lstrip().startswith(("{", "["))
 
 
-def _described(architecture: str, path: str) -> dict[str, Any]:
+def _how_to_load(architecture: str, path: str | Path) -> str:
+    return (
+        f"expected a checkpoint of a model that settings named in {path}, found one of a network that was handed over, "
+        f"known as {architecture[:80]!r} alone. Name a function that builds the same network (model.code in settings, "
+        f"--code file.py:function, or load_model(..., code='file.py:function')), or build it and fill it: "
+        f"load_checkpoint({str(path)!r}, network, architecture={architecture[:80]!r})."
+    )
+
+
+def _described(architecture: str, path: Path) -> dict[str, Any]:
     """Read what `architecture_of` wrote: a checkpoint is a file from elsewhere."""
     try:
         known = json.loads(architecture)
         given = known["heads"] if known["kind"] == _KIND else ()
-        heads = [(int(classes), [int(size) for size in shape], str(head)) for classes, shape, head in given]
+        heads = [one if isinstance(one, dict) else _head(*one) for one in given]
         name, config = known["name"], known["config"]
     except (ValueError, TypeError, KeyError, RecursionError):
         heads, name, config = [], None, None
-    sizes = [classes for classes, _, _ in heads] + [size for _, shape, _ in heads for size in shape]
+    sizes = [size for one in heads if not isinstance(one, dict) for size in (one[0], *one[1])]
     if not heads or not isinstance(name, str) or not all(0 < size <= _MOST for size in sizes):
         raise TrainingError(
-            f"expected a checkpoint of a model that settings named in {path}, found one of {architecture[:80]!r}. "
-            f"Build that network in a function, load the checkpoint there, and name module:function."
+            f"expected a checkpoint of a model that settings named in {path}, found one that tells of it as "
+            f"{architecture[:80]!r}. Copy the checkpoint again, or train again."
         )
     return {"kind": _KIND, "name": name, "config": config, "heads": heads}
+
+
+def _head(classes: Any, shape: Any, head: Any) -> tuple[int, list[int], str]:
+    return int(classes), [int(size) for size in shape], str(head)
 
 
 def _hf_config(kind: str, rest: str) -> Json:

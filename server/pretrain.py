@@ -3,7 +3,8 @@
 import copy
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,21 +13,31 @@ from torch import nn
 from torch.utils.data import IterableDataset
 
 from ..errors import InputError
+from .checked_data import Checked, checked_data
+from .compress.hold_ranges import require_no_ranges
+from .config.no_effect import Circumstances, told_in_vain
+from .config.places import check_places
 from .config.read import PretrainConfig, as_json, read_config
-from .data import Data, load_data, validate_data
+from .data import Data, load_data
 from .data.identity import identity_of
+from .data.load import form_of
+from .keras.asked import check_settings, is_keras
 from .objectives.make import make_objective
-from .run_folder import check_folder, open_folder
-from .training.engine import engine
-from .training.kept import Kept
+from .objectives.teacher import load_teacher, teacher_identity
+from .run_folder import check_folder, held_folder, open_folder
+from .run_report.page import REPORT_FILE, try_page
+from .run_report.record import begin_record, end_record
+from .training.engine import engine, main_first
+from .training.kept import Kept, KeptNotes
 from .training.logs import read_log
 from .training.loop import Listener, Progress, train
 from .training.metrics import Metrics
 from .training.optimizer import make_optimizer
 from .training.plan import Plan, Speed
-from .training.position import check_config
+from .training.position import CHECKPOINTS, check_config
 from .training.samples import training_batches
 from .training.sharding import shard
+from .training.state import load_record, newest
 from .training.steps import Trainee
 
 if TYPE_CHECKING:
@@ -69,14 +80,16 @@ def pretrain(
     listener: Listener | None = None,
     data: Data | None = None,
     model: nn.Module | None = None,
+    teacher: nn.Module | None = None,
+    architecture: str | None = None,
 ) -> Run:
-    """Train a model as settings say. Under torchrun, all processes train together.
+    """Train a model as settings say. Under torchrun, all processes train together. Settings in vain are logged.
 
     The same settings, data and number of processes give the same weights on the same kind of device, whether or not the
     run was cut off and resumed in between.
 
     Args:
-        config: Settings, or a file of them.
+        config: Settings, or a file of them. Relative paths in them begin at the working directory.
         overrides: Changes to a file of settings, such as ``training.epochs=3``.
         out: Folder of the run: made, or empty, or with `resume` that of a run with the same settings.
         resume: Go on from the newest checkpoint in `out`; begin if there is none.
@@ -85,12 +98,15 @@ def pretrain(
         listener: Called with every record of the log.
         data: Used instead of what the settings name.
         model: Trained instead of what the settings name; stays as it is, a copy is trained.
+        teacher: Of the objective distillation, instead of what the settings name; stays as it is.
+        architecture: Text from which `model` is built again, which its checkpoint is known by; then `model` and `data`
+            are what the settings describe. What the settings name where None.
 
     Returns:
         The model and how it came about.
 
     Raises:
-        InputError: If settings, data, model or device do not fit each other.
+        InputError: If settings, data, model or device do not fit each other, or another process trains in `out`.
         OutputExistsError: If `out` holds something, and `resume` is false or it is no run.
         TrainingError: If a loss is not finite, memory or disk are full, or a checkpoint is of another run. Checkpoints
             written before stay, and the run can be resumed.
@@ -101,22 +117,75 @@ def pretrain(
         settings = config
     else:
         settings = read_config(config, overrides)
+        check_places(settings, Path(config))
     folder = Path(out)
+    keras = model is None and is_keras(settings.model.name)
+    if keras:
+        check_settings(settings)
+    # TensorFlow's process has device and precision of its own.
+    place = ("cpu", "float32") if keras else (device, settings.training.precision)
     # Dropout draws from the global generator; the caller's is put back afterwards.
-    with engine(device, settings.training.precision) as running, torch.random.fork_rng(devices=_cuda(running)):
-        check_folder(folder, running, resume=resume)
+    with engine(*place) as running, torch.random.fork_rng(devices=_cuda(running)):
+        main_first(running, lambda: check_folder(folder, resume=resume))
+        # With a text that it is built from, what was handed over is what the settings describe.
+        apart = architecture is None
+        around = Circumstances(own_data=apart and data is not None, own_model=apart and model is not None)
+        checked = None
         if data is None:
             data = load_data(settings.data, seed=settings.training.seed)
-            if running.is_main_process:
-                report = validate_data(data)
-                report.require_sound()
-                for finding in report.warnings:
-                    _log.warning(finding.message)
+            checked = checked_data(data, running)
+            around = replace(around, form=form_of(data))
+        vain = told_in_vain(settings, replace(around, validated=data.validation is not None))
+        if running.is_main_process:
+            for sentence in (*(checked.warnings if checked else ()), *vain):
+                _log.warning(sentence)
+        if keras:
+            return _run_keras(settings, folder, data, running, checked, vain, resume, device, progress, listener)
         if model is None:
-            model, architecture = _build(settings, data)
+            model, known_by = _build(settings, data)
         else:
-            model, architecture = copy.deepcopy(model), settings.model.name
-        return _Work(settings, folder, data, model, architecture, running).run(resume, progress, listener)
+            model, known_by = copy.deepcopy(model), architecture or settings.model.name
+        require_no_ranges(model, "train")
+        if settings.objective.name == "distillation" and teacher is None:
+            teacher = load_teacher(settings.objective, data.classes)
+        elif settings.objective.name != "distillation" and teacher is not None:
+            raise InputError(
+                f"expected a teacher with the objective distillation alone, found one with {settings.objective.name}. "
+                f'Set objective.name = "distillation", or leave it out.'
+            )
+        if checked is not None:
+            checked = replace(checked, warnings=(*checked.warnings, *vain))
+        work = _Work(settings, folder, data, model, known_by, running, teacher, checked)
+        return work.run(resume, progress, listener)
+
+
+def _run_keras(
+    settings: PretrainConfig,
+    folder: Path,
+    data: Data,
+    running: "Accelerator",
+    checked: Checked | None,
+    vain: tuple[str, ...],
+    resume: bool,
+    device: str,
+    progress: Progress | None,
+    listener: Listener | None,
+) -> Run:
+    from .keras.run import run_keras
+
+    made = run_keras(
+        settings,
+        folder,
+        data,
+        running,
+        resume=resume,
+        device=device,
+        contents=checked.contents if checked else (),
+        warnings=(*checked.warnings, *vain) if checked else None,
+        progress=progress,
+        listener=listener,
+    )
+    return _run_of(folder, made.model, made.notes, made.speed)
 
 
 class _Work:
@@ -130,37 +199,82 @@ class _Work:
         model: nn.Module,
         architecture: str,
         running: "Accelerator",
+        teacher: nn.Module | None = None,
+        checked: Checked | None = None,
     ) -> None:
         self.settings, self.folder, self.data, self.engine = settings, folder, data, running
+        self.teacher, self.checked = teacher, checked
         self.classes = tuple(len(task.classes) for task in data.tasks) or (len(data.classes),)
         self.model = model
         self.kept = Kept(folder, settings, data, model, architecture, running.device)
 
     def run(self, resume: bool, progress: Progress | None, listener: Listener | None) -> Run:
-        if resume and self.kept.ended:
-            return self._ended(None)
+        config = self._config()
+        if resume and self.kept.folders.ended:
+            self._check_data(config)
+            run = self._ended(None)
+            self._draw(again=False)
+            return run
         settings = self.settings
         trainee = self._trainee()
         validation = None if self.kept.unlabelled or self.data.validation is None else self.data.validation.dataset
         batches, name_of = training_batches(self.data.train, settings, self.engine)
+        # Objectives without labels have none to blend.
+        unblended = replace(settings.training, mixup=0.0, cutmix=0.0)
         plan = Plan(
-            settings.training,
+            unblended if self.kept.unlabelled else settings.training,
             settings.run,
             batches,
             validation,
             self.classes,
             self.folder,
-            {**as_json(settings), "samples": identity_of(self.data)},
+            config,
             name_of,
         )
-        if resume:
-            self.kept.settle(plan.config, main=self.engine.is_main_process)
-        open_folder(self.folder, settings, self.engine)
-        _, speed = train(trainee, plan, self.kept.keep, resume=resume, progress=progress, listener=listener)
-        if self.engine.is_main_process:
-            self.kept.finish()
-        self.engine.wait_for_everyone()
+        main = self.engine.is_main_process
+        with ExitStack() as held:
+            main_first(self.engine, lambda: held.enter_context(held_folder(self.folder, resume=resume)))
+            if resume:
+                self.kept.folders.settle(plan.config, main=main)
+            main_first(self.engine, self._begin)
+            _, speed = train(trainee, plan, self.kept.keep, resume=resume, progress=progress, listener=listener)
+            main_first(self.engine, lambda: self._finish(speed))
         return self._ended(speed)
+
+    def _begin(self) -> None:
+        open_folder(self.folder, self.settings)
+        begin_record(
+            self.folder,
+            self.data,
+            parameters=sum(parameter.numel() for parameter in self.kept.model.parameters()),
+            warnings=None if self.checked is None else self.checked.warnings,
+            contents=self.checked.contents if self.checked else (),
+            device=self.engine.device.type,
+            processes=self.engine.num_processes,
+        )
+
+    def _finish(self, speed: Speed) -> None:
+        self.kept.folders.finish()
+        end_record(self.folder, speed)
+        self._draw(again=True)
+
+    def _draw(self, *, again: bool) -> None:
+        """Write the page of a run that has ended; of one that had ended before, only where there is none."""
+        missing = again or not (self.folder / REPORT_FILE).exists()
+        if missing and self.settings.run.report and self.engine.is_main_process:
+            try_page(self.folder)
+
+    def _config(self) -> dict[str, Any]:
+        """Return what a checkpoint must have been made with: settings, samples, and the teacher's weights."""
+        contents = self.checked.contents if self.checked else ()
+        found = {**as_json(self.settings), "samples": identity_of(self.data, contents)}
+        return found if self.teacher is None else {**found, "teacher": teacher_identity(self.teacher)}
+
+    def _check_data(self, config: Mapping[str, Any]) -> None:
+        """Refuse other data than a run that has ended was made with, where its checkpoints are still there."""
+        path = newest(self.folder / CHECKPOINTS)
+        if path is not None:
+            check_config(load_record(path).get("config"), config, path)
 
     def _trainee(self) -> Trainee:
         settings, running = self.settings, self.engine
@@ -171,6 +285,8 @@ class _Work:
             label_smoothing=settings.training.label_smoothing,
             head=settings.model.head,
             seed=settings.training.seed,
+            teacher=self.teacher,
+            shape=self.data.shape,
         )
         sharded = settings.run.sharding == "fsdp"
         if getattr(objective, "projects", False) and (sharded or settings.training.precision == "float16"):
@@ -202,9 +318,13 @@ class _Work:
     def _ended(self, speed: Speed | None) -> Run:
         notes = self.kept.load()
         check_config(notes.config, as_json(self.settings), self.folder)
-        epochs = tuple(record for record in read_log(self.folder) if record.get("kind") == "epoch")
-        steps = epochs[-1].get("step", 0) if epochs else 0
-        return Run(self.folder, self.kept.model, steps, notes.step, notes.metrics, epochs, speed)
+        return _run_of(self.folder, self.kept.model, notes, speed)
+
+
+def _run_of(folder: Path, model: nn.Module, notes: KeptNotes, speed: Speed | None) -> Run:
+    epochs = tuple(record for record in read_log(folder) if record.get("kind") == "epoch")
+    steps = epochs[-1].get("step", 0) if epochs else 0
+    return Run(folder, model, steps, notes.step, notes.metrics, epochs, speed)
 
 
 def _cuda(running: "Accelerator") -> list[torch.device]:

@@ -8,16 +8,22 @@ from .features import FeatureMatch, feature_loss
 from .hints import Hints
 from .hold_ranges import held_ranges, hold_ranges
 from .low_rank import LowRankReport, low_rank
+from .outcome import Compression
 from .prune import PruneReport, prune
 from .quantize_aware import QuantizeAwareReport, quantize_aware, simulate
 from .relational import angle_loss, distance_loss, relational_loss
+from .run import compress_to_budget
 from .search import Candidate, SearchReport, search
 from .sequence import Step, StepReport, compress
+from .settings import CompressConfig, CompressSettings, read_compress_config
 
 __all__ = [
     "Budget",
     "Candidate",
     "Choice",
+    "CompressConfig",
+    "CompressSettings",
+    "Compression",
     "FeatureMatch",
     "Hints",
     "LowRankReport",
@@ -31,6 +37,7 @@ __all__ = [
     "angle_loss",
     "choose",
     "compress",
+    "compress_to_budget",
     "distance_loss",
     "feature_loss",
     "held_ranges",
@@ -38,6 +45,7 @@ __all__ = [
     "low_rank",
     "prune",
     "quantize_aware",
+    "read_compress_config",
     "relational_loss",
     "search",
     "simulate",

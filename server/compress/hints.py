@@ -79,7 +79,9 @@ class Hinted(nn.Module):
                         f"expected a place that the samples pass through, found {name!r}, which is unused."
                     )
         self.matches = nn.ModuleList(
-            FeatureMatch(self._seen[own].shape[1], taught[other].shape[1], seed=hints.seed + i).to(sample.device)
+            FeatureMatch(self._seen[own].shape[1], taught[other].shape[1], seed=hints.seed + i).to(
+                sample.device, sample.dtype
+            )
             for i, (own, other) in enumerate(hints.features)
         )
 

@@ -1,11 +1,13 @@
 """Ranges of activations, on the modules of a model that they were trained with."""
 
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from ...errors import InputError
+from ...errors import InputError, TrainingError
 
 _CHILD = "held_input"
 
@@ -67,6 +69,27 @@ def held_ranges(model: nn.Module) -> dict[str, tuple[float, float]]:
     return found
 
 
+def hold_noted(model: nn.Module, notes: Mapping[str, Any], path: Path) -> None:
+    """Put those ranges on a model that stand in a checkpoint's notes, if any do.
+
+    Args:
+        model: The model.
+        notes: A checkpoint's.
+        path: Of the checkpoint, for messages.
+
+    Raises:
+        TrainingError: If they are no ranges of this model.
+    """
+    found = notes.get("ranges", {})
+    pairs = list(found.values()) if isinstance(found, Mapping) else [None]
+    if not all(isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in pairs):
+        raise TrainingError(f"expected ranges by place noted in {path}, found {found!r:.60}. Copy it again.")
+    try:
+        hold_ranges(model, {place: (float(low), float(high)) for place, (low, high) in found.items()})
+    except InputError as error:
+        raise TrainingError(f"expected ranges of this network noted in {path}: {error}") from error
+
+
 def require_no_ranges(model: nn.Module, step: str) -> None:
     """Refuse to change a model whose ranges would no longer be right.
 
@@ -87,3 +110,7 @@ def require_no_ranges(model: nn.Module, step: str) -> None:
 
 def _pass_input(module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
     return (module.get_submodule(_CHILD)(args[0]), *args[1:]) if args else args
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < math.inf

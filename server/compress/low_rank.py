@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
+from .given import checked_batches
 from .hold_ranges import require_no_ranges
 
 
@@ -72,6 +73,7 @@ def low_rank(
     """
     if not 0 <= error < 1:
         raise InputError(f"expected an error from 0 to below 1, found {error}. 0.05 is usual.")
+    batches = checked_batches(model, batches)
     require_no_ranges(model, "factorise it")
     result = copy.deepcopy(model).eval()
     moments = _watch(result, batches, _find(result, layers))

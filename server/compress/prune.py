@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ...errors import InputError
 from ...extras import require
 from .channels import LAYERS, Cut, cut_channels
+from .given import require_sample
 from .hold_ranges import require_no_ranges
 from .recording import Recording, record
 from .scheme import LINEAR, WHOLE
@@ -92,6 +93,7 @@ def prune(
         Fang et al. 2023, "DepGraph: towards any structural pruning".
     """
     _check(ratio, importance, loss, multiple, most)
+    require_sample(model, sample)
     require_no_ranges(model, "prune it")
     require("torch_pruning", extra="server", needed_by="acclimate.server.compress.prune")
     result = copy.deepcopy(model).eval()
@@ -178,11 +180,14 @@ def _refusal(model: nn.Module, found: str) -> InputError:
 
 
 def _check(ratio: float, importance: str, loss: object, multiple: int, most: float) -> None:
-    if not (0 < ratio < 1 and 0 < most < 1 and multiple >= 1):
-        raise InputError(
-            f"expected ratio and most above 0 and below 1 and a multiple of 1 or more, found {ratio}, {most} and "
-            f"{multiple}."
-        )
+    for name, share in (("ratio", ratio), ("most", most)):
+        if not isinstance(share, int | float) or not 0 < share < 1:
+            raise InputError(
+                f"expected {name} as a share of the channels above 0 and below 1, found {share!r}. 0.3 takes out 30 % "
+                f"of them, and about half of the parameters."
+            )
+    if type(multiple) is not int or multiple < 1:
+        raise InputError(f"expected a multiple of 1 channel or more, found {multiple!r}. 8 suits most runtimes.")
     if importance not in get_args(Importance):
         raise InputError(f"expected importance out of {get_args(Importance)}, found {importance!r}.")
     if (importance == "taylor") != (loss is not None):

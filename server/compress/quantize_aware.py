@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import InputError, TrainingError
 from .feature_distance import FeatureDistance
 from .fold_norms import fold_norms
+from .given import checked_batches
 from .hold_ranges import held_ranges, hold_ranges, require_no_ranges
 from .recording import record
 from .scheme import find_scheme
@@ -85,15 +86,18 @@ def quantize_aware(
         Jacob et al. 2018, "Quantization and training of neural networks for efficient integer-arithmetic-only
         inference".
     """
-    if steps < 0 or not (0 < learning_rate < math.inf and 0 < range_rate < math.inf):
+    if type(steps) is not int or steps < 0:
+        raise InputError(f"expected a whole number of steps, 0 or more, found {steps!r}. 300 are usual.")
+    if not (0 < learning_rate < math.inf and 0 < range_rate < math.inf):
         raise InputError(
-            f"expected steps of 0 or more and rates above 0, found {steps}, {learning_rate} and {range_rate}."
+            f"expected learning_rate and range_rate above 0, found {learning_rate} and {range_rate}. 1e-4 and 3e-3 are "
+            f"usual."
         )
     require_no_ranges(model, "train it quantization-aware")
     simulation = simulate(model, batches, head=head)
     last = simulation.head
     distance = FeatureDistance(copy.deepcopy(simulation.model), simulation, (f"{last}:input", *features))
-    shown = _first(batches)
+    shown = _first(model, batches)
     before = distance.mean(shown)
     start = {name: value.clone() for name, value in simulation.state_dict().items()}
     optimiser = torch.optim.Adam(_groups(simulation, learning_rate, range_rate))
@@ -139,7 +143,7 @@ def simulate(model: nn.Module, batches: Iterable[Tensor], *, head: str | None = 
     Raises:
         InputError: If the model cannot be simulated, or there is no batch.
     """
-    shown = _first(batches)
+    shown = _first(model, batches)
     held, copied = held_ranges(model), copy.deepcopy(model).eval()
     folded = fold_norms(copied, record(copied, shown[0]))
     recording = record(copied, shown[0])
@@ -149,12 +153,12 @@ def simulate(model: nn.Module, batches: Iterable[Tensor], *, head: str | None = 
     return simulation
 
 
-def _first(batches: Iterable[Tensor]) -> list[Tensor]:
+def _first(model: nn.Module, batches: Iterable[Tensor]) -> list[Tensor]:
     if isinstance(batches, Iterator):
         raise InputError("expected batches that can be gone through again, found an iterator. Give a list.")
-    shown = list(islice(batches, _SHOWN))
-    if not shown or not all(isinstance(x, Tensor) and len(x) and x.is_floating_point() for x in shown):
-        raise InputError("expected batches of float samples, one or more, found none or others. Leave out the labels.")
+    shown = list(islice(checked_batches(model, batches), _SHOWN))
+    if not shown:
+        raise InputError("expected one batch of samples or more, found none. Give some dozen samples at least.")
     return shown
 
 

@@ -32,10 +32,12 @@ class Candidate:
     Args:
         name: Its name in the table and of its file: letters, digits, dots, dashes and underscores.
         make: Returns it, trained: the original, one that was pruned and trained again, a student.
+        make_int8: Returns it trained for 8 bits; where None `quantize_aware` of the search does, if there is one.
     """
 
     name: str
     make: Callable[[], nn.Module]
+    make_int8: Callable[[], nn.Module] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def search(
         for turn, kind in enumerate(_KINDS):
             path = target / f"{candidate.name}-{kind}.acc"
             try:
-                model = quantize_aware(made) if kind == "int8" and quantize_aware is not None else made
+                model = _for_8_bits(candidate, made, quantize_aware) if kind == "int8" else made
                 _export(model, calibration, path, runtime, {**(options or {}), "quantize": kind == "int8"})
             except AcclimateError as error:
                 # Without the first one there is nothing to count the drop from.
@@ -130,6 +132,14 @@ def search(
                 progress(len(_KINDS) * number + turn + 1, len(_KINDS) * len(candidates))
     models = _timed(found, loaded, evaluation[0][:1])
     return SearchReport(models, choose(models, budget), tuple(loaded), tuple(failed))
+
+
+def _for_8_bits(
+    candidate: Candidate, made: nn.Module, quantize_aware: Callable[[nn.Module], nn.Module] | None
+) -> nn.Module:
+    if candidate.make_int8 is not None:
+        return candidate.make_int8()
+    return made if quantize_aware is None else quantize_aware(made)
 
 
 @dataclass(frozen=True, eq=False)

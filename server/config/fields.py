@@ -114,7 +114,8 @@ def convert(where: str, kind: Any, rule: Rule, value: Any) -> Any:
     fitting = _fitting(kind, value)
     if fitting is _UNFIT:
         raise InputError(
-            f"expected {where} as {_told(kind, rule)}, found {value!r}. {_advice(kind, rule, value)} {rule.doc}"
+            f"expected {where} as {_told(kind, rule)}, found {as_written(value)}. {_advice(kind, rule, value)} "
+            f"{rule.doc}"
         )
     for part in fitting if isinstance(fitting, tuple) else (fitting,):
         if part is None:
@@ -122,12 +123,26 @@ def convert(where: str, kind: Any, rule: Rule, value: Any) -> Any:
         if rule.choices and part not in rule.choices:
             near = difflib.get_close_matches(str(part), [str(c) for c in rule.choices], 1)
             raise InputError(
-                f"expected {where} out of {', '.join(map(str, rule.choices))}, found {part!r}. "
+                f"expected {where} out of {', '.join(map(str, rule.choices))}, found {as_written(part)}. "
                 f"{f'Did you mean {near[0]!r}? ' if near else ''}{rule.doc}"
             )
         if isinstance(part, int | float) and not isinstance(part, bool) and not _within(rule, part):
-            raise InputError(f"expected {where} as {_told(kind, rule)}, found {part!r}. {rule.doc}")
+            raise InputError(f"expected {where} as {_told(kind, rule)}, found {as_written(part)}. {rule.doc}")
     return fitting
+
+
+def as_written(value: Any) -> str:
+    """Return a value as a file of settings has it, for messages."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple | list):
+        return f"[{', '.join(map(as_written, value))}]"
+    if isinstance(value, dict):
+        return f"a section with {', '.join(map(str, value)) or 'nothing'}"
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+        return str(int(value))
+    # Dates and times of TOML.
+    return repr(value) if isinstance(value, str | int | float) else str(value)
 
 
 def type_words(kind: Any) -> str:
@@ -217,6 +232,9 @@ def _told(kind: Any, rule: Rule) -> str:
 def _advice(kind: Any, rule: Rule, value: Any) -> str:
     wants_number = bool({int, float} & set(_options(kind)))
     if isinstance(value, str) and wants_number:
+        share, percent, rest = value.strip().partition("%")
+        if percent and not rest and share.strip().replace(".", "", 1).isdecimal():
+            return f"Write the share itself: {share.strip()} % is {float(share) / 100:g}."
         return f"Write the number alone, in {rule.unit}." if rule.unit else "Write the number alone, without quotes."
     if any(get_origin(option) is tuple for option in _options(kind)):
         return "Write it in brackets, with commas between."

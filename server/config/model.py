@@ -12,7 +12,8 @@ class ModelSettings:
     name: str = setting(
         REQUIRED,
         "torchvision:NAME or timm:NAME (with @DEFAULT, @WEIGHTS or @random behind it), hf:FOLDER_OR_NAME, "
-        "hf-config:FILE.json, package.module:function, file.py:function, or the folder of a checkpoint.",
+        "hf-config:FILE.json, package.module:function, file.py:function, keras:NAME, keras:file.py:function, "
+        "file.keras, or the folder of a checkpoint.",
     )
     weights: str | None = setting(
         None, "File with weights for torchvision and timm (.safetensors, .pth or .pt), instead of @WEIGHTS."

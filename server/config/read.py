@@ -7,16 +7,18 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import InputError
 from ..data.settings import DataSettings
 from ..training.settings import ObjectiveSettings, RunSettings, TrainingSettings
-from .fields import convert, rule_of, types_of
+from .fields import as_written, convert, rule_of, types_of
 from .model import ModelSettings
 
 # A file of settings has some hundred lines.
 _MAX_BYTES = 2**20
+
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,9 @@ class PretrainConfig:
     run: RunSettings = field(default_factory=RunSettings)
 
 
-def sections() -> dict[str, type]:
+def sections(kind: type = PretrainConfig) -> dict[str, type]:
     """Return the sections of a file of settings, in their order."""
-    return dict(types_of(PretrainConfig))
+    return dict(types_of(kind))
 
 
 def read_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConfig:
@@ -48,6 +50,7 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConf
 
     Args:
         path: A TOML file with the sections model, data, training, objective and run; or the JSON that `as_json` gave.
+            Relative paths in it begin at the working directory.
         overrides: Changes such as ``training.epochs=3``; the value is TOML, or a text as it stands.
 
     Returns:
@@ -57,11 +60,21 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConf
         InputError: If the file is no TOML, names an unknown key, lacks a required one, or holds a value that does not
             fit.
     """
-    path = Path(path)
-    raw = _parse(path)
+    return config_of(read_sections(path, overrides), Path(path).name)
+
+
+def read_sections(path: Path | str, overrides: Sequence[str] = (), kind: type = PretrainConfig) -> dict[str, Any]:
+    """Read the sections of a file as they stand there, with changes. Arguments and errors are those of `read_config`.
+
+    Args:
+        path: The file.
+        overrides: The changes.
+        kind: A dataclass whose fields are the sections.
+    """
+    raw = _parse(Path(path))
     for text in overrides:
-        _override(raw, text)
-    return config_of(raw, path.name)
+        _override(raw, text, kind)
+    return raw
 
 
 def config_of(raw: Mapping[str, Any], document: str = "the settings") -> PretrainConfig:
@@ -74,24 +87,40 @@ def config_of(raw: Mapping[str, Any], document: str = "the settings") -> Pretrai
     Raises:
         InputError: As for `read_config`.
     """
-    known = sections()
+    return config_from(PretrainConfig, raw, document)
+
+
+def config_from(kind: type[Config], raw: Mapping[str, Any], document: str = "the settings") -> Config:
+    """Make settings of any kind from sections of plain values.
+
+    Args:
+        kind: A dataclass whose fields are the sections.
+        raw: The sections.
+        document: Their name, for messages.
+
+    Raises:
+        InputError: As for `read_config`.
+    """
+    known = sections(kind)
     for name in raw:
         if name not in known:
-            raise InputError(f"{document}: expected the sections {', '.join(known)}, found {name!r}. {_near(name)}")
+            raise InputError(
+                f"{document}: expected the sections {', '.join(known)}, found {name!r}. {_near(known, name)}"
+            )
     # What is misspelt is told before what is therefore missing.
-    for name, kind in known.items():
-        _check_keys(kind, name, raw.get(name, {}), document)
-    return PretrainConfig(**{name: _section(kind, name, raw.get(name, {}), document) for name, kind in known.items()})
+    for name in known:
+        _check_keys(known, name, raw.get(name, {}), document)
+    return kind(**{name: _section(part, name, raw.get(name, {}), document) for name, part in known.items()})
 
 
-def as_json(config: PretrainConfig) -> dict[str, dict[str, Any]]:
+def as_json(config: Any) -> dict[str, dict[str, Any]]:
     """Return settings as JSON values; `config_of` makes the same settings of them."""
     return {
         name: {f.name: _plain(getattr(part, f.name)) for f in dataclasses.fields(part)} for name, part in _parts(config)
     }
 
 
-def as_toml(config: PretrainConfig) -> str:
+def as_toml(config: Any) -> str:
     """Return settings as a TOML file with every field and its unit; `read_config` makes the same settings of it."""
     lines: list[str] = []
     for name, part in _parts(config):
@@ -106,8 +135,8 @@ def as_toml(config: PretrainConfig) -> str:
     return "\n".join(lines)
 
 
-def _parts(config: PretrainConfig) -> list[tuple[str, Any]]:
-    return [(name, getattr(config, name)) for name in sections()]
+def _parts(config: Any) -> list[tuple[str, Any]]:
+    return [(name, getattr(config, name)) for name in sections(type(config))]
 
 
 def _parse(path: Path) -> dict[str, Any]:
@@ -121,21 +150,39 @@ def _parse(path: Path) -> dict[str, Any]:
         text = content.decode()
         found = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path.name}: expected TOML, found that {error}. Mend it there.") from error
+        form = "JSON" if path.suffix.lower() == ".json" else "TOML"
+        raise InputError(f"{path.name}: expected {form}, found that {error}. Mend it there.") from error
     if not isinstance(found, dict):
         raise InputError(f"{path.name}: expected sections of settings, found {type(found).__name__}.")
     return found
 
 
-def _override(raw: dict[str, Any], text: str) -> None:
-    place, equals, given = text.partition("=")
-    section, dot, key = place.strip().partition(".")
-    if not equals or not dot or not key:
-        raise InputError(f"expected a change as section.key=value, found {text!r}. {_near(section)}")
+def _override(raw: dict[str, Any], text: str, kind: type) -> None:
+    known = sections(kind)
+    place, _, given = (part.strip() for part in text.partition("="))
+    section, dot, key = place.partition(".")
+    if not dot or not section or not key:
+        raise InputError(
+            f"expected a change as section.key=value, found {text!r}. {_whole(known, section, key, given or 'VALUE')}"
+        )
+    if not given:
+        raise InputError(
+            f"expected a change as section.key=value, found {text!r} without a value. Write {place}=VALUE, or leave it "
+            f"out for the default."
+        )
     part = raw.setdefault(section, {})
     if not isinstance(part, dict):
-        raise InputError(f"expected a section [{section}], found {part!r}. Write {section}.KEY = VALUE.")
-    part[key] = _value(given.strip())
+        raise InputError(f"expected a section [{section}], found {as_written(part)}. Write {section}.KEY = VALUE.")
+    part[key] = _value(given)
+
+
+def _whole(known: Mapping[str, type], section: str, key: str, given: str) -> str:
+    """Say how a change that lacks a section or a key may have been meant."""
+    if section in known:
+        return _near(known, key, section)
+    name = key or section
+    homes = [home for home, kind in known.items() if name in {field.name for field in dataclasses.fields(kind)}]
+    return f"Did you mean {homes[0]}.{name}={given}?" if homes else _near(known, name)
 
 
 def _value(text: str) -> Any:
@@ -146,13 +193,13 @@ def _value(text: str) -> Any:
     return parsed["value"] if len(parsed) == 1 else text
 
 
-def _check_keys(kind: type, name: str, raw: Any, document: str) -> None:
+def _check_keys(known: Mapping[str, type], name: str, raw: Any, document: str) -> None:
     if not isinstance(raw, Mapping):
-        raise InputError(f"{document}: expected a section [{name}], found {raw!r}. Write {name}.KEY = VALUE.")
-    names = [declared.name for declared in dataclasses.fields(kind)]
+        raise InputError(f"{document}: expected a section [{name}], found {as_written(raw)}. Write {name}.KEY = VALUE.")
+    names = [declared.name for declared in dataclasses.fields(known[name])]
     for key in raw:
         if key not in names:
-            raise InputError(f"{document}: expected a setting of [{name}], found {key!r}. {_near(key, name)}")
+            raise InputError(f"{document}: expected a setting of [{name}], found {key!r}. {_near(known, key, name)}")
 
 
 def _section(kind: type, name: str, raw: Mapping[str, Any], document: str) -> Any:
@@ -165,9 +212,8 @@ def _section(kind: type, name: str, raw: Mapping[str, Any], document: str) -> An
     return kind(**values)
 
 
-def _near(key: str, section: str | None = None) -> str:
+def _near(known: Mapping[str, type], key: str, section: str | None = None) -> str:
     """Say what may have been meant: a key of the section, else one of another section, else a section."""
-    known = sections()
     if section is None:
         close = difflib.get_close_matches(key, known, 1)
         return f"Did you mean [{close[0]}]?" if close else f"Sections are {', '.join(known)}."

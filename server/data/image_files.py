@@ -69,7 +69,7 @@ def decode_image(source: Path | bytes, name: str, channels: int, most_pixels: in
         MissingExtraError: If Pillow is not installed.
     """
     require("PIL", extra="server", needed_by="reading images")
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with (
@@ -89,6 +89,11 @@ def decode_image(source: Path | bytes, name: str, channels: int, most_pixels: in
         raise
     except MemoryError as error:
         raise InputError(f"{name}: expected an image that fits into memory, found that it does not.") from error
+    # Pillow's own words name a Python object.
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{name}: expected an image, found that it has no format that Pillow knows. Leave it out."
+        ) from error
     # Pillow's decoders raise what they like on damaged files, SyntaxError and struct.error among it.
     except Exception as error:
         raise InputError(f"{name}: expected an image, found that {error}. Leave it out.") from error

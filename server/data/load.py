@@ -20,6 +20,7 @@ from .samples import Samples, Transform
 from .series import SeriesTransform, WindowReader, cut_series, find_series_table
 from .settings import AUDIO_AUGMENTS, IMAGE_AUGMENTS, SERIES_AUGMENTS, DataSettings
 from .shard_source import load_shards
+from .shards import ShardSamples
 from .sounds import SoundTransform, find_sound_folder
 from .split import Data, Split
 from .texts import Chosen
@@ -101,6 +102,21 @@ def kind_of(source: str, settings: DataSettings) -> str:
         f"expected a folder of images or WAV files, an .npz or .csv file, shards (.tar), or a function "
         f"(module:function) as data, found {source!r}. Check the path, or set data.kind."
     )
+
+
+def form_of(data: Data) -> str | None:
+    """Return what a sample of the data was found as: a `Form`, ``shards``, or None where data is not from here."""
+    dataset = data.train.dataset
+    if isinstance(dataset, ShardSamples):
+        return "shards"
+    transform = getattr(dataset, "transform", None)
+    if isinstance(transform, ImageTransform | SoundTransform):
+        return "image" if isinstance(transform, ImageTransform) else "sound"
+    if not isinstance(transform, SeriesTransform):
+        return None
+    # Of tensors nothing is standardised, and of series and tables only where settings say so.
+    kinds = {1: "table", 2: "series"}
+    return kinds.get(len(data.shape), "tensor") if transform.settings.kind not in ("arrays", "function") else "tensor"
 
 
 def _find(source: str, kind: str, settings: DataSettings) -> tuple[Found, Found | None]:

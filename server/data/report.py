@@ -36,11 +36,13 @@ class DataReport:
         samples: Samples to train on, and to validate on.
         counts: By class of the first task: samples to train on, and to validate on.
         findings: Errors first.
+        contents: Hash of the content of all samples of each part, in their order; the same content has the same hash.
     """
 
     samples: tuple[int, int]
     counts: dict[str, tuple[int, int]]
     findings: tuple[Finding, ...]
+    contents: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Finding, ...]:
@@ -60,7 +62,8 @@ class DataReport:
         """
         if self.errors:
             told = "\n".join(f"  {finding.message}" for finding in self.errors)
-            raise InputError(f"expected data to train on, found {len(self.errors)} errors:\n{told}")
+            count = f"{len(self.errors)} error{'s' * (len(self.errors) > 1)}"
+            raise InputError(f"expected data to train on, found {count}:\n{told}")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
 """A data set whose samples are read one by one, when they are asked for."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -36,6 +36,26 @@ class Transform(Protocol):
         """Return ``float32``; where `vary`, drawn from torch's generator of the CPU."""
 
 
+@runtime_checkable
+class ManyReader(Reader, Protocol):
+    """Reads several samples of one shape at once."""
+
+    def many(self, rows: NDArray[np.int64]) -> Tensor:
+        """Return them as ``(rows, ...)``."""
+
+
+@runtime_checkable
+class ManyTransform(Transform, Protocol):
+    """Transforms several samples at once."""
+
+    @property
+    def draws_alone(self) -> bool:
+        """Whether `many` can vary samples, and draws from a generator of its own for that."""
+
+    def many(self, raws: Tensor | Sequence[Raw], seeds: Sequence[int] | None) -> Tensor:
+        """Return ``(n, ...) float32``, each as by itself with torch's generator at its seed; None varies nothing."""
+
+
 class Samples(Dataset[tuple[Tensor, Any, int]]):
     """Samples by their place, augmented as seed, epoch and place say: the same in any worker, in any order.
 
@@ -61,6 +81,8 @@ class Samples(Dataset[tuple[Tensor, Any, int]]):
         self.reader, self.rows, self.labels = reader, rows, labels
         self._labels = torch.from_numpy(np.ascontiguousarray(labels))
         self.transform, self.seed, self.views = transform, seed, views
+        able = isinstance(transform, ManyTransform) and (seed is None or transform.draws_alone)
+        self._many = cast(ManyTransform, transform) if able else None
         # In memory that workers share, so that those that outlive an epoch see the next one's number.
         self._epoch = torch.zeros(1, dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
 
@@ -81,6 +103,43 @@ class Samples(Dataset[tuple[Tensor, Any, int]]):
             with drawn_from(seed_of(self.seed, self.epoch, row, view)):
                 drawn.append(self.transform(raw, vary=True))
         return (drawn[0] if self.views == 1 else torch.stack(drawn)), y, index
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Any, int]]:
+        """Return several samples, each as it is by itself; torch's loaders ask for them so."""
+        if self._many is None:
+            return [self[index] for index in indices]
+        x, y, keys = self.read_batch(indices)
+        apart = y.unbind() if isinstance(y, Tensor) else list(zip(*(task.unbind() for task in y), strict=True))
+        return list(zip(x.unbind(), apart, keys, strict=True))
+
+    def read_batch(self, indices: Sequence[int]) -> tuple[Tensor, Any, list[int]]:
+        """Return several samples as one batch, each as it is by itself.
+
+        Args:
+            indices: Their places, at least one.
+
+        Returns:
+            x ``(n, ...) float32``, y ``(n,) int64`` or a tuple of such for several tasks, and the places.
+        """
+        keys = list(indices)
+        y = self._labels[torch.tensor(keys)]
+        labels: Any = y if y.dim() == 1 else y.unbind(1)
+        if self._many is None:
+            return torch.stack([self[key][0] for key in keys]), labels, keys
+        rows = self.rows[keys]
+        reader = self.reader
+        raws = reader.many(rows) if isinstance(reader, ManyReader) else [reader.read(row) for row in rows.tolist()]
+        if self.seed is None:
+            drawn = [self._many.many(raws, None)] * self.views
+        else:
+            seeds = [[seed_of(self.seed, self.epoch, row, view) for row in rows.tolist()] for view in range(self.views)]
+            drawn = [self._many.many(raws, own) for own in seeds]
+        return (drawn[0] if self.views == 1 else torch.stack(drawn, 1)), labels, keys
+
+    @property
+    def draws_alone(self) -> bool:
+        """Whether reading leaves torch's generator of the process alone all the while, so that a thread may do it."""
+        return self.seed is None or self._many is not None
 
     @property
     def epoch(self) -> int:

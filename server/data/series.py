@@ -163,6 +163,17 @@ class SeriesTransform:
             x = x + self.settings.jitter * torch.randn(x.shape)
         return x.T.contiguous() if x.dim() == 2 else x
 
+    @property
+    def draws_alone(self) -> bool:
+        """Whether `many` can vary samples: it does not, unless there is nothing to vary."""
+        return not self.settings.augment
+
+    def many(self, raws: Tensor | Sequence[NDArray[Any]], seeds: Sequence[int] | None) -> Tensor:
+        """Return ``(n, c, t) float32`` of several series, or ``(n, d)`` of rows, unvaried."""
+        stacked = raws if isinstance(raws, Tensor) else torch.from_numpy(np.stack(raws))
+        x = (stacked - self.mean) / self.std
+        return x.transpose(1, 2).contiguous() if x.dim() == 3 else x
+
 
 def warp_time(x: Tensor, most: float, knots: int = 4) -> Tensor:
     """Let time run faster and slower; begin and end stay where they are.

@@ -1,12 +1,15 @@
 """The module that a run trains: a model with its objective."""
 
+import copy
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
 from ..training.settings import ObjectiveSettings
 from .barlow_twins import BarlowTwins
+from .distillation import Distillation
 from .multi_task import MultiTask
 from .projector import Projected, last_linear
 from .simclr import SimCLR
@@ -32,6 +35,8 @@ def make_objective(
     label_smoothing: float = 0.0,
     head: str = "auto",
     seed: int = 0,
+    teacher: nn.Module | None = None,
+    shape: tuple[int, ...] = (),
 ) -> nn.Module:
     """Put a model into the module that trains it.
 
@@ -42,6 +47,8 @@ def make_objective(
         label_smoothing: Of objectives with labels.
         head: Name of the head that objectives without labels set aside; auto takes the last linear layer.
         seed: Fixes the first weights of what is added to the model.
+        teacher: Of the objective distillation. It stays as it is, a copy is asked.
+        shape: Of one sample, for the objective distillation.
 
     Raises:
         InputError: If objective, tasks and model do not fit.
@@ -61,7 +68,16 @@ def make_objective(
         return MultiTask(model, classes, settings.combine, label_smoothing)
     if len(classes) > 1:
         raise InputError(
-            f'expected one task for the objective supervised, found {len(classes)}. Set objective.name = "multi-task", '
-            f"or name one column as data.labels."
+            f"expected one task for the objective {settings.name}, found {len(classes)}. Set objective.name = "
+            f'"multi-task", or name one column as data.labels.'
         )
+    if settings.name == "distillation":
+        if teacher is None:
+            raise InputError(
+                "expected a teacher for the objective distillation, found none. Set objective.teacher to the folder of "
+                "its checkpoint, such as RUN/model."
+            )
+        first = next(model.parameters())
+        sample = torch.zeros(2, *shape, dtype=first.dtype, device=first.device)
+        return Distillation(model, copy.deepcopy(teacher).to(first.device), classes[0], settings, sample)
     return Supervised(model, classes[0], label_smoothing)

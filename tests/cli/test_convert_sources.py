@@ -135,6 +135,7 @@ def test_the_cuts_of_an_onnx_file_are_listed(acclimate: Acclimate, project: Path
     arguments = ("--data", "home.npz", "--out", "tail.acc", "--head", "fit", "--resize", "16x16", "--cut", wanted)
     made = acclimate("convert", "net.onnx", *arguments)
     assert made.code == 0, made.errors
+    assert "onnx only: nothing leads from an ONNX file to LiteRT" in " ".join((made.output + made.errors).split())
     with Bundle(project / "tail.acc") as bundle:
         assert bundle.manifest.tail is not None
         assert bundle.manifest.tail.cut == wanted

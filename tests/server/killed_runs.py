@@ -1,7 +1,8 @@
 """A program that trains, is killed without warning, and trains on: `-m tests.server.killed_runs FOLDER SEED KILLS`.
 
 Writes FOLDER/found.json: where it was killed, and the hashes of the weights of the run that was and of one that was
-not. Each attempt is a process of its own, forked from this one.
+not. Each attempt is a process of its own, forked from this one. With `apart` at the end, it is not one run that is
+killed again and again, but as many runs as there are kills, each killed once; the benchmark of many processes does so.
 """
 
 import hashlib
@@ -87,5 +88,19 @@ def main(folder: Path, seed: int, kills: int) -> None:
     (folder / "found.json").write_text(json.dumps(found))
 
 
+def main_apart(folder: Path, seed: int, kills: int) -> None:
+    """Kill each of several runs once, and resume it."""
+    torch.set_num_threads(1)
+    _train(folder / "whole")
+    steps = [random.Random(seed + i).randrange(1, _EPOCHS * _STEPS) for i in range(kills)]  # noqa: S311
+    ended, hashes = [], []
+    for i, step in enumerate(steps):
+        cut = folder / f"cut-{i}"
+        ended.append([_in_child(partial(_killed_at_step, cut, step)), _in_child(partial(_train, cut, resume=True))])
+        hashes.append((cut / "hash").read_text())
+    found = {"steps": steps, "ended": ended, "hashes": [(folder / "whole" / "hash").read_text(), *hashes]}
+    (folder / "found.json").write_text(json.dumps(found))
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    (main_apart if sys.argv[4:] == ["apart"] else main)(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from acclimate.server.config.read import PretrainConfig
-from acclimate.server.pretrain import Run
+from acclimate.server.pretrain import Run, pretrain
 from acclimate.server.training import sharding
 from acclimate.server.training.logs import read_log
 from acclimate.server.training.sharding import check_sharded, shard
@@ -40,6 +40,8 @@ def config_of(name: str) -> PretrainConfig:
         training |= {"ema": 0.9, "accumulation": 2}
     if kind in ("simclr", "barlow"):
         objective = {"name": "simclr" if kind == "simclr" else "barlow-twins", "hidden": 16, "projection": 8}
+    if "distil" in name:
+        objective = {"name": "distillation", "hints": ("1=0",)}
     if kind == "pcgrad":
         objective = {"name": "multi-task", "combine": "pcgrad"}
     return small_runs.make_config(objective=objective, run=run, **training)
@@ -52,7 +54,10 @@ def go(folder: Path, name: str, *, resume: bool = False) -> Run:
     dtype = torch.float32 if name.endswith("32") else torch.float64
     net = _nested() if name.endswith("blocks") else small_runs.make_net(plain=True, outputs=3 * tasks).to(dtype)
     data = small_runs.make_data(dtype=dtype, tasks=tasks, vary=vary)
-    return small_runs.run_small(folder / name, config_of(name), net=net, data=data, resume=resume)
+    teacher = small_runs.make_net(seed=3, plain=True).to(dtype) if "distil" in name else None
+    return pretrain(
+        config_of(name), out=folder / name, model=net, data=data, resume=resume, device="cpu", teacher=teacher
+    )
 
 
 def _nested() -> nn.Sequential:

@@ -90,7 +90,7 @@ def make_config(
         DataSettings(train="none.npz"),
         TrainingSettings(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.02} | training),
         ObjectiveSettings(**objective or {}),
-        RunSettings(**{"log_every": 1, "tensorboard": False} | (run or {})),
+        RunSettings(**{"log_every": 1, "tensorboard": False, "report": False} | (run or {})),
     )
 
 

@@ -203,9 +203,13 @@ def test_groups_keep_their_widths() -> None:
 def test_arguments_out_of_range_are_refused() -> None:
     """Ratio, importance, loss, names, and trained ranges."""
     model = seeded(Residual)
-    for ratio in (0.0, 1.0, float("nan")):
-        with pytest.raises(InputError, match="ratio and most above 0"):
-            prune(model, SAMPLE, ratio=ratio)
+    for ratio in (0.0, 1.0, 30, float("nan"), "0.5"):
+        with pytest.raises(InputError, match=rf"ratio as a share of the channels.*found {ratio!r}"):
+            prune(model, SAMPLE, ratio=ratio)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="most as a share of the channels"):
+        prune(model, SAMPLE, ratio=0.5, most=1)
+    with pytest.raises(InputError, match="multiple of 1 channel or more, found 0"):
+        prune(model, SAMPLE, ratio=0.5, multiple=0)
     with pytest.raises(InputError, match="importance out of"):
         prune(model, SAMPLE, ratio=0.5, importance="l3")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="a loss with importance 'taylor'"):

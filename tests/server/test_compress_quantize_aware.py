@@ -307,7 +307,7 @@ def test_models_that_cannot_be_simulated_are_refused() -> None:
 
 def test_bad_batches_and_rates_are_refused() -> None:
     """No batch, an iterator that ends, labels beside the samples, NaN; a loss that is not finite stops training."""
-    with pytest.raises(InputError, match="one or more, found none"):
+    with pytest.raises(InputError, match="one batch of samples or more, found none"):
         quantize_aware(net(), [])
     with pytest.raises(InputError, match="Leave out the labels"):
         quantize_aware(net(), [(SHOWN, SHOWN)])  # type: ignore[list-item]
@@ -315,7 +315,10 @@ def test_bad_batches_and_rates_are_refused() -> None:
         quantize_aware(net(), iter(BATCHES), steps=20)
     with pytest.raises(InputError, match="found NaN or infinity"):
         quantize_aware(net(), [SHOWN * torch.nan])
-    with pytest.raises(InputError, match="steps of 0 or more"):
-        quantize_aware(net(), BATCHES, steps=-1)
+    for steps in (-1, 2.5):
+        with pytest.raises(InputError, match=rf"whole number of steps, 0 or more, found {steps}"):
+            quantize_aware(net(), BATCHES, steps=steps)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="learning_rate and range_rate above 0"):
+        quantize_aware(net(), BATCHES, learning_rate=0)
     with pytest.raises(TrainingError, match="in step 9"):
         quantize_aware(net(), [*BATCHES, SHOWN[:8] * torch.nan], steps=20)

@@ -103,10 +103,32 @@ def test_a_wrong_file_is_refused_by_name(tmp_path: Path, text: str, message: str
         read_config(write(tmp_path, text))
 
 
-@pytest.mark.parametrize("change", ["epochs=3", "training.epochs", "=3", "training.=3", ".epochs=3"])
-def test_a_wrong_override_is_refused(tmp_path: Path, change: str) -> None:
-    """Each must name section and key, and have a value."""
-    with pytest.raises(InputError, match=r"section.key=value|expected the sections"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("epochs=3", r"section.key=value, found 'epochs=3'. Did you mean training.epochs=3\?"),
+        (".epochs=3", r"Did you mean training.epochs=3\?"),
+        ("epochs", r"Did you mean training.epochs=VALUE\?"),
+        ("training.epochs", "found 'training.epochs' without a value. Write training.epochs=VALUE, or leave it out"),
+        ("training.epochs=", "found 'training.epochs=' without a value"),
+        ("training.=3", r"section.key=value, found 'training.=3'. Settings of .training. are epochs, "),
+        ("trainig", r"Did you mean .training.\?"),
+        ("=3", "section.key=value, found '=3'. Sections are model, data"),
+        ("training.epoch=3", r"expected a setting of .training., found 'epoch'. Did you mean 'epochs'\?"),
+        ("training.epochs=true", "as a whole number in epochs of 1 or more, found true. Mend it"),
+        ("training.epochs=0", "as a whole number in epochs of 1 or more, found 0. Passes"),
+        ("training.warmup=5", "as a number in share of the steps of 0 or more and below 1, found 5. Share"),
+        ("training.warmup=5%", "found '5%'. Write the share itself: 5 % is 0.05. Share"),
+        ("data.seconds=1 s", "found '1 s'. Write the number alone, in s. Length"),
+        ("data.augment=flip", "as a list of texts, found 'flip'. Write it in brackets, with commas between. How"),
+        ("data.size=[1.5, true]", r"found \[1.5, true\]. Write it in brackets"),
+        ("data.train=1999-05-27", "data.train as a text, found 1999-05-27. Mend"),
+        ("training.epochs={a = 1}", "found a section with a. Mend"),
+    ],
+)
+def test_a_wrong_override_is_refused(tmp_path: Path, change: str, message: str) -> None:
+    """Each must name section and key, and have a value that fits, which is told as it was written."""
+    with pytest.raises(InputError, match=message):
         read_config(write(tmp_path), [change])
 
 

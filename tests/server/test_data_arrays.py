@@ -15,7 +15,6 @@ import torch
 
 from acclimate.errors import InputError, LabelError
 from acclimate.server.data import DataSettings, load_data
-from acclimate.server.data import arrays as arrays_module
 from acclimate.server.data.arrays import ArrayReader, find_arrays
 from acclimate.server.data.samples import Samples
 
@@ -128,7 +127,8 @@ class Exploding:
 def test_pickled_objects_are_refused_and_never_run(tmp_path: Path) -> None:
     """A file with objects is refused by its name, without advice to allow them."""
     np.savez(tmp_path / "a.npz", x=np.array([Exploding()], object))
-    with pytest.raises(InputError, match=r"a.npz: expected an .npz file without pickled objects") as caught:
+    message = r"a.npz: expected a NumPy file without pickled objects, found 'x' of Python objects"
+    with pytest.raises(InputError, match=message) as caught:
         load(tmp_path / "a.npz")
     assert "allow_pickle" not in str(caught.value)
 
@@ -137,7 +137,7 @@ def test_pickled_objects_are_refused_and_never_run(tmp_path: Path) -> None:
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     """Empty, cut off, and other files."""
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"a.npz: expected an .npz file"):
+    with pytest.raises(InputError, match=r"a.npz: expected a NumPy file"):
         load(tmp_path / "a.npz")
 
 
@@ -147,7 +147,7 @@ def test_a_flipped_byte_is_found(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[400] ^= 1
     (tmp_path / "a.npz").write_bytes(content)
-    with pytest.raises(InputError, match=r"a.npz: expected an .npz file .* or damaged"):
+    with pytest.raises(InputError, match=r"a.npz: expected a NumPy file .* or damaged"):
         load(tmp_path / "a.npz")
 
 
@@ -158,7 +158,7 @@ def test_an_archive_larger_than_memory_is_refused_before_it_is_unpacked(
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", bytes(10_000_000))
     assert (tmp_path / "a.npz").stat().st_size < 20_000
-    monkeypatch.setattr(arrays_module, "_memory", lambda: 2**20)
+    monkeypatch.setattr("acclimate.numpy_files._memory", lambda: 2**20)
     monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was unpacked"))
     with pytest.raises(InputError, match=r"a.npz: expected arrays that fit into 0.0 GiB of memory"):
         load(tmp_path / "a.npz")

@@ -49,8 +49,29 @@ def test_unreadable_files_are_all_named(tmp_path: Path) -> None:
     (finding,) = report.errors
     assert finding.kind == "unreadable"
     assert sorted(finding.names) == ["a/000.png", "a/005.png", "b/009.png"]
-    with pytest.raises(InputError, match=r"found 1 errors:\n.*\.png.* expected an image"):
+    with pytest.raises(InputError, match=r"found 1 error:\n.*\.png.* expected an image"):
         report.require_sound()
+    (tmp_path / "a" / "000.png").unlink()
+    message = check(tmp_path, validation_share=0.2).errors[0].message
+    assert message.startswith(
+        "a/005.png: expected an image, found that it has no format that Pillow knows. Leave it out."
+    )
+
+
+def test_contents_are_told_apart_by_a_hash(tmp_path: Path) -> None:
+    """The same samples have the same one; another number in one of them, or another order, another one."""
+    x = RNG.normal(size=(20, 80)).astype(np.float32)
+    found = []
+    for change in (0, 0, 1, 2):
+        changed = x.copy()
+        if change == 1:
+            changed[7, 3] += 1
+        if change == 2:
+            changed[[4, 5]] = changed[[5, 4]]
+        np.savez(tmp_path / "a.npz", x=changed, y=np.arange(20) % 2)
+        found.append(check(tmp_path / "a.npz", validation_share=0.0, standardise=False).contents)
+    assert found[0] == found[1]
+    assert len(set(found)) == 3
 
 
 def test_a_file_that_vanished_is_named(tmp_path: Path) -> None:

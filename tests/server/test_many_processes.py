@@ -18,8 +18,11 @@ import torch
 from . import many_processes, small_runs
 
 # What a run is compared with in one process, where that has another name.
-_ALONE = {"fsdp": "ema", "fsdp-resumed": "ema", "fsdp-blocks": "ema-blocks"}
-_RUNS = ("ddp", "ddp-32", "ema", "pcgrad", "simclr", "barlow", "fsdp", "fsdp-resumed", "fsdp-blocks")
+_ALONE = {"fsdp": "ema", "fsdp-resumed": "ema", "fsdp-blocks": "ema-blocks", "fsdp-distil": "ema-distil"}
+_RUNS = (
+    *("ddp", "ddp-32", "ema", "pcgrad", "simclr", "barlow", "ddp-distil"),
+    *("fsdp", "fsdp-resumed", "fsdp-blocks", "fsdp-distil"),
+)
 
 pytestmark = [
     pytest.mark.needs_torch,
@@ -65,7 +68,7 @@ def test_in_float32_they_stay_near(together: dict[str, Any], tmp_path: Path) -> 
     np.testing.assert_allclose(together["ddp-32"]["losses"], many_processes.losses(tmp_path, "ddp-32"), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["fsdp", "fsdp-resumed", "fsdp-blocks"])
+@pytest.mark.parametrize("name", ["fsdp", "fsdp-resumed", "fsdp-blocks", "fsdp-distil"])
 def test_parameters_are_in_shards(together: dict[str, Any], name: str) -> None:
     """Each process holds about half of them, as distributed tensors: nothing fell back to whole copies."""
     assert set(together[name]["kinds"]) == {"DTensor"}

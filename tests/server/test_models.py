@@ -213,14 +213,16 @@ def test_a_checkpoint_does_not_choose_code_to_run(tmp_path: Path, code: str) -> 
     assert build_model(ModelSettings(name=str(tmp_path / "run"), code=f"{code}:small"), 2, (3, 8, 8))(x).shape == (2, 2)
     Path(code).write_text("raise SystemExit('it ran')")
     for given in (None, f"{code}:pair"):
-        with pytest.raises(TrainingError, match=r"own_models.py:small' builds. If you know that code, set model.code"):
+        with pytest.raises(
+            TrainingError,
+            match=r"own_models.py:small' builds. If you know that code, name it: model.code in settings, --code",
+        ):
             load_model(tmp_path / "run", code=given)
 
 
 @pytest.mark.parametrize(
     "architecture",
     [
-        "digits-teacher",
         "[]",
         '{"kind": "acclimate-model", "name": "timm:resnet10t@random", "config": null, "heads": []}',
         '{"kind": "acclimate-model", "name": 3, "config": null, "heads": [[3, [3, 8, 8], "auto"]]}',
@@ -234,6 +236,45 @@ def test_a_checkpoint_of_another_origin_is_refused(tmp_path: Path, architecture:
     save_checkpoint(tmp_path / "run", nn.Linear(2, 2), architecture=architecture)
     with pytest.raises(TrainingError, match="expected a checkpoint of a model that settings named"):
         load_model(tmp_path / "run")
+
+
+def test_a_network_that_was_handed_over_is_built_by_a_function_that_is_named(tmp_path: Path, code: str) -> None:
+    """It has a name alone: the message says how to load it, and so it is loaded, trained on, and loaded again."""
+    model = build_model(ModelSettings(name=f"{code}:small"), 5, (3, 8, 8))
+    save_checkpoint(tmp_path / "run", model, architecture="mine")
+    where = str(tmp_path / "run")
+    message = f"was handed over, known as 'mine' alone.*model.code.*--code.*load_checkpoint.'{where}', network, archi"
+    with pytest.raises(TrainingError, match=message):
+        load_model(tmp_path / "run")
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(load_model(tmp_path / "run", code=f"{code}:small")(x), model(x))
+    with pytest.raises(TrainingError, match="tensors differ"):
+        load_model(tmp_path / "run", code=f"{code}:two_linears")
+    settings = ModelSettings(name=where, code=f"{code}:small")
+    again = build_model(settings, 2, (3, 8, 8))
+    save_checkpoint(tmp_path / "next", again, architecture=architecture_of(settings, 2, (3, 8, 8)))
+    assert torch.equal(load_model(tmp_path / "next", code=f"{code}:small")(x), again(x))
+
+
+def test_the_folder_of_a_run_names_its_model(tmp_path: Path, code: str) -> None:
+    """Where it has come to its end; of one that has not, the best weights so far are named, and nothing else is one."""
+    settings = ModelSettings(name=f"{code}:small")
+    model = build_model(settings, 3, (3, 8, 8))
+    text = architecture_of(settings, 3, (3, 8, 8))
+    save_checkpoint(tmp_path / "run" / "best-000000012", model, architecture=text)
+    with pytest.raises(InputError, match=r"came to its end, found .*--resume.* or name .*best-000000012"):
+        load_model(tmp_path / "run")
+    (tmp_path / "run" / "best-000000012").rename(tmp_path / "run" / "model")
+    x = torch.rand(2, 3, 8, 8)
+    assert torch.equal(load_model(tmp_path / "run", code=settings.name)(x), model(x))
+    named_run = ModelSettings(name=str(tmp_path / "run"), code=settings.name)
+    assert torch.equal(build_model(named_run, 3, (3, 8, 8))(x), model(x))
+    assert json.loads(architecture_of(named_run, 3, (3, 8, 8)))["name"] == settings.name
+    for path, found in (("none", "nothing"), (".", "no checkpoint.json")):
+        with pytest.raises(
+            InputError, match=f"expected a checkpoint or the folder of a run at .*, found {found} there"
+        ):
+            load_model(tmp_path / path)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path, code: str) -> None:

@@ -18,6 +18,7 @@ from torch.utils.data import IterableDataset
 
 from acclimate.errors import InputError, OutputExistsError, TrainingError
 from acclimate.server.checkpoint import load_checkpoint
+from acclimate.server.compress import hold_ranges
 from acclimate.server.training.logs import read_log
 
 from .small_runs import InMemory, make_config, make_data, make_net, run_small, weights
@@ -120,6 +121,15 @@ def test_the_moving_average_is_what_is_validated_and_kept(tmp_path: Path) -> Non
     with torch.no_grad():
         right = run.model(validation.dataset.x).argmax(1) == validation.dataset.y
     assert run.metrics[0].accuracy == pytest.approx(float(right.double().mean()))
+
+
+def test_a_model_with_trained_ranges_is_refused(tmp_path: Path) -> None:
+    """Training would leave the ranges of quantization-aware training behind; nothing is written."""
+    net = make_net(plain=True)
+    hold_ranges(net, {"0": (-1.0, 1.0)})
+    with pytest.raises(InputError, match="a model without trained ranges to train, found 1, first at '0'"):
+        run_small(tmp_path / "run", net=net)
+    assert not (tmp_path / "run").exists()
 
 
 def test_patience_ends_a_run_that_gets_no_better(tmp_path: Path) -> None:
@@ -251,7 +261,7 @@ def test_a_folder_in_use_is_refused_and_a_run_that_ended_is_returned(tmp_path: P
     again = run_small(tmp_path / "run", make_config(epochs=1), resume=True)
     assert torch.equal(weights(first.model), weights(again.model))
     assert (again.steps, again.metrics, again.speed) == (first.steps, first.metrics, None)
-    with pytest.raises(TrainingError, match=r"training.epochs = 1, as .* was made with, found 2"):
+    with pytest.raises(TrainingError, match=r"was made with, found training.epochs = 2 instead of 1"):
         run_small(tmp_path / "run", make_config(epochs=2), resume=True)
 
 
@@ -269,7 +279,7 @@ def _stopped(folder: Path) -> None:
 def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
     """Other settings, another model and a damaged file are each told; settings of [run] may differ."""
     _stopped(tmp_path / "run")
-    with pytest.raises(TrainingError, match=r"training.learning_rate = 0.02, as .* was made with, found 0.5"):
+    with pytest.raises(TrainingError, match=r"was made with, found training.learning_rate = 0.5 instead of 0.02"):
         run_small(tmp_path / "run", make_config(learning_rate=0.5), resume=True)
     with pytest.raises(TrainingError, match="of another model"):
         run_small(tmp_path / "run", net=make_net(plain=True), resume=True)

@@ -13,12 +13,15 @@ pytest.importorskip("torch", reason="acclimate[server] is not installed")
 pytest.importorskip("accelerate", reason="acclimate[server] is not installed")
 
 import torch
+from torch import nn
 
 from acclimate.errors import OutputExistsError, TrainingError
-from acclimate.server.config.read import as_toml
-from acclimate.server.data import Data
+from acclimate.server.config.read import as_toml, config_of
+from acclimate.server.data import Data, load_data
+from acclimate.server.pretrain import pretrain
 from acclimate.server.training.state import save_state
 
+from .data_files import noise_image, write_image, write_image_folder
 from .small_runs import make_config, make_data, make_net, run_small, weights
 
 pytestmark = pytest.mark.needs_torch
@@ -108,10 +111,13 @@ def _other_labels(data: Data) -> Data:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: make_data(90), r"samples.train_\w+ = .*, found .*same settings and data"),
-        (_other_labels, "samples.train_labels = "),
-        (lambda data: replace(data, validation=make_data(60, 42).validation), "samples.validation_"),
-        (lambda data: replace(data, validation=None), "samples.validation_labels = .*found None"),
+        (
+            lambda data: make_data(90),
+            "found 90 training samples instead of 96.* Resume with the same settings and data",
+        ),
+        (_other_labels, "found other labels of the training samples. Resume"),
+        (lambda data: replace(data, validation=make_data(60, 42).validation), "found 42 validation samples instead of"),
+        (lambda data: replace(data, validation=None), "found no validation samples instead of 45. Resume"),
     ],
 )
 def test_other_data_is_refused(tmp_path: Path, change: Callable[[Data], Data], message: str) -> None:
@@ -121,6 +127,52 @@ def test_other_data_is_refused(tmp_path: Path, change: Callable[[Data], Data], m
     with pytest.raises(TrainingError, match=message):
         run_small(tmp_path, data=change(make_data()), resume=True)
     assert _tree(tmp_path) == before
+
+
+def test_everything_that_differs_is_told_at_once(tmp_path: Path) -> None:
+    """Settings with both values, but those of [run], and the data; of a run in the middle and of one that ended."""
+    _stop(tmp_path / "cut", 8)
+    run_small(tmp_path / "ended")
+    other = make_config(epochs=5, patience=2, run={"log_every": 3})
+    message = (
+        "found other labels of the training samples; training.epochs = 5 instead of 3; training.patience = 2 instead "
+        "of none. Resume"
+    )
+    for name in ("cut", "ended"):
+        with pytest.raises(TrainingError, match=message):
+            run_small(tmp_path / name, other, data=_other_labels(make_data()), resume=True)
+
+
+def test_other_contents_under_the_same_names_are_refused(tmp_path: Path) -> None:
+    """One pixel of one image changed, in the middle of a run and after its end; data handed over is not read for it."""
+    write_image_folder(tmp_path / "images", {"a": 12, "b": 12})
+    sections = {
+        "model": {"name": "a network of mine"},
+        "data": {"train": str(tmp_path / "images")},
+        "training": {"epochs": 2, "batch_size": 8},
+        "run": {"tensorboard": False},
+    }
+    config = config_of(sections)
+
+    def go(name: str, **given: Any) -> None:
+        net = nn.Sequential(nn.Flatten(), nn.Linear(192, 2))
+        pretrain(config, out=tmp_path / name, model=net, device="cpu", **given)
+
+    def stop(done: int, total: int) -> None:
+        if done == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go("cut", progress=stop)
+    go("ended")
+    go("ended", resume=True)
+    pixels = noise_image(3)
+    pixels[0, 0] ^= 255
+    write_image(tmp_path / "images" / "a" / "003.png", pixels)
+    for name in ("cut", "ended"):
+        with pytest.raises(TrainingError, match=r"found other contents of the (training|validation) samples. Resume"):
+            go(name, resume=True)
+    go("ended", resume=True, data=load_data(config.data, seed=0))
 
 
 def test_weights_that_somebody_removed_are_told(tmp_path: Path) -> None:
