@@ -73,7 +73,8 @@ class Batches:
         """
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(number)
-        reading = ahead if not self.workers and getattr(self.dataset, "draws_alone", False) else nullcontext
+        # Workers have generators of their own; taking a batch over from one takes time, too.
+        reading = ahead if self.workers or getattr(self.dataset, "draws_alone", False) else nullcontext
         with opened(self._loader(number, begin)) as read, reading(read) as batches:
             if isinstance(self.dataset, IterableDataset):
                 batches = islice(batches, begin * self.parts, None)

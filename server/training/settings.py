@@ -163,7 +163,12 @@ class ObjectiveSettings:
 class RunSettings:
     """Where the work is done and what is kept of it; none of it changes what is learnt."""
 
-    workers: int = setting(0, "Processes that load data, for each process that trains.", unit="processes", low=0)
+    workers: int = setting(
+        0,
+        "Processes that load data, for each process that trains; 0 reads ahead in a thread where samples allow it.",
+        unit="processes",
+        low=0,
+    )
     sharding: str = setting(
         "none",
         "none: each process holds the whole model (DDP); fsdp: each holds a part of its parameters.",

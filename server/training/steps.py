@@ -195,7 +195,8 @@ class Steps:
             torch.cuda.manual_seed(seed)
         x, y, _ = part
         x = x.to(engine.device, non_blocking=True)
-        y = tuple(t.to(engine.device, non_blocking=True) for t in y) if isinstance(y, tuple) else y.to(engine.device)
+        # Some versions of torch make a list of a tuple whose memory they pin.
+        y = y.to(engine.device) if isinstance(y, Tensor) else tuple(t.to(engine.device, non_blocking=True) for t in y)
         if isinstance(y, Tensor) and (settings.mixup or settings.cutmix):
             return mix(x, y, self._classes[0], mixup=settings.mixup, cutmix=settings.cutmix)
         return x, y
