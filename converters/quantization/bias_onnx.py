@@ -42,6 +42,8 @@ def correct_biases_onnx(float_model: ModelProto, content: bytes, samples: NDArra
     model = onnx.load_from_string(content)
     biases = _biases(model.graph)
     outputs = {node.name: node.output[0] for node in float_model.graph.node if node.name in biases}
+    if not outputs:
+        return content
     wanted = _means(float_model, list(outputs.values()), shown)
     for name, bias in biases.items():
         if name not in outputs:

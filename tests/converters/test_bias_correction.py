@@ -82,6 +82,17 @@ def test_a_bias_that_two_layers_share_stays(quantized: QuantizedOnnx, original: 
     assert any(not np.array_equal(before[name], after[name]) for name in before)
 
 
+def test_a_network_without_biases_stays_as_it_is(quantized: QuantizedOnnx, original: Original) -> None:
+    """There is nothing to correct."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(quantized.int8_model)
+    for node in bare.graph.node:
+        if node.op_type in ("Conv", "Gemm"):
+            del node.input[2:]
+    content = bare.SerializeToString()
+    assert correct_biases_onnx(quantized.float_model, content, original.samples) == content
+
+
 def test_ranges_that_training_has_chosen_stay_alone(quantized: QuantizedOnnx) -> None:
     """A model trained for the rounding has its means as they are."""
     trained = QuantizedOnnx(quantized.float_model, quantized.int8_model)
