@@ -24,6 +24,11 @@ NAMES = (
     "quantization",
     "zoo",
     "pretraining",
+    "self_supervised",
+    "multi_task",
+    "processes",
+    "clothes",
+    "pruned_cells",
 )
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

@@ -28,6 +28,7 @@ from acclimate.edge.adaptation.selection import cross_validate, fit
 from acclimate.edge.adaptation.trial import balanced_accuracy
 from acclimate.edge.heads import AUTO, Problem
 from acclimate.edge.runtime.runtime import Embedder, load_backbone
+from acclimate.manifest import RUNTIMES, Runtime
 from acclimate.server.splits import draw_budgets
 
 from .harness import Cost, Row, alternate, finish
@@ -67,8 +68,11 @@ class Collection:
 def main() -> None:
     """Measure and print."""
     torch.set_num_threads(1)
-    rows = [row for make in (cells, clothes, exercises) for row in _rows(make())]
-    finish("quantization", rows, ["torch", "onnxruntime", "onnx"])
+    rows = []
+    for make in (cells, clothes, exercises):
+        collection = make()
+        rows += [row for runtime in RUNTIMES for row in _rows(collection, runtime)]
+    finish("quantization", rows, ["torch", "onnxruntime", "onnx", "ai-edge-litert"])
 
 
 def cells() -> Collection:
@@ -126,7 +130,7 @@ def _trained(x: NDArray[np.float32], y: NDArray[np.int64]) -> nn.Module:
     return network.eval()
 
 
-def _rows(collection: Collection) -> list[Row]:
+def _rows(collection: Collection, runtime: Runtime) -> list[Row]:
     with tempfile.TemporaryDirectory() as folder:
         latents, report, paths = [], None, []
         for quantize in (False, True):
@@ -136,17 +140,17 @@ def _rows(collection: Collection) -> list[Row]:
                 collection.shown,
                 out=path,
                 head=None,
-                runtimes=("onnx",),
+                runtimes=(runtime,),
                 quantize=quantize,
                 **collection.options,  # type: ignore[arg-type]  # mean, std and axes
             )
-            latents.append(_embed(path, collection.x))
+            latents.append(_embed(path, runtime, collection.x))
             paths.append(path)
-        speed = _speed(paths, collection.x[:1])
+        speed = _speed(paths, runtime, collection.x[:1])
     assert isinstance(report, ConversionReport)  # noqa: S101  the loop ran
     before, after = (_accuracies(found, collection.y) for found in latents)
     difference = paired(after - before)
-    name, variant = collection.name, report.variants[0]
+    name, variant = f"{collection.name}, {runtime}", report.variants[0]
     kinds = {one.kind: one for one in variant.measured}
     layers = f"{len(variant.float_layers)} layers in float; cosine {variant.parity.whole.cosine:.4f}"
     return [
@@ -160,19 +164,19 @@ def _rows(collection: Collection) -> list[Row]:
     ]
 
 
-def _load(path: Path) -> Embedder:
+def _load(path: Path, runtime: Runtime) -> Embedder:
     with Bundle(path) as opened:
-        return load_backbone(opened.backbone("onnx"), "onnx", opened.manifest.input, opened.manifest.width, threads=1)
+        return load_backbone(opened.backbone(runtime), runtime, opened.manifest.input, opened.manifest.width, threads=1)
 
 
-def _embed(path: Path, x: Frames) -> NDArray[np.float32]:
-    backbone = _load(path)
+def _embed(path: Path, runtime: Runtime, x: Frames) -> NDArray[np.float32]:
+    backbone = _load(path, runtime)
     return np.concatenate([backbone.embed(x[i : i + 8]) for i in range(0, len(x), 8)])
 
 
-def _speed(paths: list[Path], sample: Frames) -> list[Cost]:
+def _speed(paths: list[Path], runtime: Runtime, sample: Frames) -> list[Cost]:
     """Return what one sample costs each of some bundles, measured in turn."""
-    loaded = {str(path): _load(path) for path in paths}
+    loaded = {str(path): _load(path, runtime) for path in paths}
 
     def several(path: str) -> None:
         for _ in range(TIMES):
