@@ -30,7 +30,7 @@ from .device_model import costs, right
 from .harness import Row, finish
 from .paired import paired
 
-SEEDS = 2
+SEEDS = 5
 STEPS = 200
 KINDS = ("float", "static", "aware")
 _CALIBRATION = 256

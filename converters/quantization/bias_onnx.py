@@ -66,7 +66,8 @@ def shifted(bias: NDArray[Any], by: NDArray[np.float64], scale: NDArray[np.float
         moved: NDArray[Any] = (bias + by).astype(bias.dtype)
         return moved
     steps = np.divide(by, scale, out=np.zeros_like(by), where=np.broadcast_to(scale, by.shape) > 0)
-    return np.clip(bias + np.rint(steps), -_LIMIT, _LIMIT).astype(np.int32)
+    whole: NDArray[Any] = np.clip(bias + np.rint(steps), -_LIMIT, _LIMIT).astype(np.int32)
+    return whole
 
 
 @dataclass(frozen=True, eq=False)
