@@ -113,6 +113,14 @@ def config_from(kind: type[Config], raw: Mapping[str, Any], document: str = "the
     return kind(**{name: _section(part, name, raw.get(name, {}), document) for name, part in known.items()})
 
 
+def default_settings() -> dict[str, dict[str, Any]]:
+    """Return the defaults of all settings that have one, by section and name, as `as_json` gives them."""
+    return {
+        name: {f.name: _plain(f.default) for f in dataclasses.fields(kind) if f.default is not dataclasses.MISSING}
+        for name, kind in sections().items()
+    }
+
+
 def as_json(config: Any) -> dict[str, dict[str, Any]]:
     """Return settings as JSON values; `config_of` makes the same settings of them."""
     return {

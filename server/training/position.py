@@ -201,6 +201,8 @@ def _kind(tensor: Tensor | None) -> str:
 def check_config(found: object, wanted: Mapping[str, Any], path: Path) -> None:
     """Refuse to go on with other settings or data; settings of the section [run] may differ.
 
+    A setting that the first do not know is of a later version, and was at its default.
+
     Args:
         found: Settings that a run was made with, by section and name; what is known of its data, likewise.
         wanted: Those it is to go on with.
@@ -211,9 +213,13 @@ def check_config(found: object, wanted: Mapping[str, Any], path: Path) -> None:
     """
     if not isinstance(found, Mapping) or not all(isinstance(part, Mapping) for part in found.values()):
         raise TrainingError(f"expected config in {path} as sections of settings, found {found!r:.60}. {_ADVICE}")
+    # Settings are made of what this module's package holds.
+    from ..config.read import default_settings
+
+    defaults = default_settings()
     told: list[str] = []
     for section in sorted((found.keys() | wanted.keys()) - {"run"}):
-        was, now = found.get(section, {}), wanted.get(section, {})
+        was, now = {**defaults.get(section, {}), **found.get(section, {})}, wanted.get(section, {})
         keys = [key for key in sorted(was.keys() | now.keys()) if was.get(key) != now.get(key)]
         if section == "samples":
             told += other_samples(was, now)

@@ -16,9 +16,10 @@ import torch
 from torch import nn
 
 from acclimate.errors import OutputExistsError, TrainingError
-from acclimate.server.config.read import as_toml, config_of
+from acclimate.server.config.read import as_json, as_toml, config_of
 from acclimate.server.data import Data, load_data
 from acclimate.server.pretrain import pretrain
+from acclimate.server.training.position import check_config
 from acclimate.server.training.state import save_state
 
 from .data_files import noise_image, write_image, write_image_folder
@@ -233,3 +234,13 @@ def test_a_state_with_values_of_other_types_is_told(tmp_path: Path) -> None:
                 run_small(tmp_path, resume=True)
     path.write_text(json.dumps(whole))
     assert run_small(tmp_path, resume=True).steps == 18
+
+
+def test_a_setting_that_a_later_version_added_was_at_its_default(tmp_path: Path) -> None:
+    """A run of an earlier version is resumed; with another value than the default it is refused."""
+    known = as_json(make_config())
+    older = {name: {key: value for key, value in part.items() if key != "warmup"} for name, part in known.items()}
+    check_config(older, known, tmp_path)
+    changed = {**known, "training": {**known["training"], "warmup": 0.1}}
+    with pytest.raises(TrainingError, match=r"training\.warmup = 0\.1 instead of 0\.0"):
+        check_config(older, changed, tmp_path)
