@@ -109,7 +109,8 @@ def choose(models: Sequence[MeasuredModel], budget: Budget) -> Choice:
     """Choose a model within a budget.
 
     The most accurate one within latency and size; the fastest where only the drop is bounded. Where none keeps every
-    limit, the nearest is the one whose greatest excess, as a share of its limit (of a point for the drop), is least.
+    limit, the nearest is the one whose greatest excess, as a share of its limit (of a point for the drop), is least;
+    of several such the one with the least sum.
 
     Args:
         models: The table, one model or more.
@@ -151,8 +152,10 @@ def _rank(model: MeasuredModel, *, fastest: bool) -> tuple[float, float, float]:
     return -model.accuracy, model.latency_ms, model.size_mb
 
 
-def _excess(model: MeasuredModel, limits: dict[str, float]) -> float:
-    return max((model.cost(name) - limit) / (1.0 if name == "max_drop" else limit) for name, limit in limits.items())
+def _excess(model: MeasuredModel, limits: dict[str, float]) -> tuple[float, float]:
+    """Return the greatest excess, and for models that are alike in it the sum of all."""
+    over = [(model.cost(name) - limit) / (1.0 if name == "max_drop" else limit) for name, limit in limits.items()]
+    return max(over), sum(over)
 
 
 def _beats(a: MeasuredModel, b: MeasuredModel) -> bool:

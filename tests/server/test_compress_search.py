@@ -218,3 +218,9 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="one limit or more, found 4 and 0"):
         choose(TABLE, Budget())
     assert not list(tmp_path.iterdir())
+
+
+def test_of_models_as_far_beyond_one_limit_the_one_nearer_to_the_other_is_nearest() -> None:
+    """A model in float and in 8 bits lose alike; the faster one is nearer to both limits."""
+    table = [measured("original", 40, 8, 0.90), measured("small", 5.1, 4, 0.86), measured("small8", 5, 1, 0.86)]
+    assert choose(table, Budget(max_latency_ms=4, max_drop=1)).nearest == 2
