@@ -59,7 +59,8 @@ def deaths_told(workers: int) -> Iterator[None]:
         # One that dies while it hands over a batch breaks the connection.
         if not workers or (isinstance(error, RuntimeError) and "DataLoader worker" not in str(error)):
             raise
-        died = str(error)
+        # Some of these errors have no text.
+        died = str(error) or type(error).__name__
     if died:
         # Not from within: the error there would keep the loader alive.
         raise TrainingError(

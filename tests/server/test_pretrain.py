@@ -20,6 +20,7 @@ from acclimate.errors import InputError, OutputExistsError, TrainingError
 from acclimate.server.checkpoint import load_checkpoint
 from acclimate.server.compress import hold_ranges
 from acclimate.server.training.logs import read_log
+from acclimate.server.training.workers import deaths_told
 
 from .small_runs import InMemory, make_config, make_data, make_net, run_small, weights
 
@@ -251,6 +252,14 @@ def test_a_worker_that_dies_is_told(tmp_path: Path) -> None:
     deadly = replace(data, train=replace(data.train, dataset=_Deadly(dataset.x, dataset.y)))
     with pytest.raises(TrainingError, match=r"processes that load data.*lower run.workers"):
         run_small(tmp_path / "run", make_config(run={"workers": 1}), data=deadly)
+
+
+def test_a_broken_connection_without_a_word_is_told_too() -> None:
+    """A worker that dies while it hands over a batch may end in an error without text."""
+    with pytest.raises(TrainingError, match=r"one died \(EOFError\)"), deaths_told(1):
+        raise EOFError
+    with pytest.raises(EOFError), deaths_told(0):
+        raise EOFError
 
 
 def test_a_folder_in_use_is_refused_and_a_run_that_ended_is_returned(tmp_path: Path) -> None:
