@@ -13,7 +13,7 @@ from ...errors import AcclimateError
 from ...files import write_file
 from ..checkpoint import read_record, save_checkpoint
 from ..config.read import as_json
-from ..data.load import form_of
+from ..data.load import data_notes
 from ..folder import remove_folder
 from ..model_folder import MODEL_FOLDER
 from .aware_checkpoint import aware_model
@@ -78,13 +78,7 @@ def _checkpoint(work: Work, made: Made, *, int8: bool) -> Path | None:
         return None
     config, data = work.config, work.data
     notes: dict[str, Any] = {
-        "classes": list(data.classes),
-        "tasks": [{"name": task.name, "classes": list(task.classes)} for task in data.tasks],
-        "shape": list(data.shape),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "source": data.source,
-        "form": form_of(data),
+        **data_notes(data),
         "config": as_json(config),
         "compressed": made.name,
         "ranges": {place: list(ends) for place, ends in held_ranges(model).items()},

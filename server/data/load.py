@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,6 +118,19 @@ def form_of(data: Data) -> str | None:
     # Of tensors nothing is standardised, and of series and tables only where settings say so.
     kinds = {1: "table", 2: "series"}
     return kinds.get(len(data.shape), "tensor") if transform.settings.kind not in ("arrays", "function") else "tensor"
+
+
+def data_notes(data: Data) -> dict[str, Any]:
+    """Return what is noted of data beside weights, JSON values only."""
+    return {
+        "classes": list(data.classes),
+        "tasks": [{"name": task.name, "classes": list(task.classes)} for task in data.tasks],
+        "shape": list(data.shape),
+        "mean": list(data.mean),
+        "std": list(data.std),
+        "source": data.source,
+        "form": form_of(data),
+    }
 
 
 def _find(source: str, kind: str, settings: DataSettings) -> tuple[Found, Found | None]:

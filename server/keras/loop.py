@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict
 from functools import partial
 from itertools import islice, pairwise
 from math import isfinite
@@ -19,10 +18,9 @@ from ..training.evaluate import evaluate
 from ..training.logs import Log
 from ..training.loop import Listener, Progress
 from ..training.metrics import Counts, metrics_of
-from ..training.plan import Plan, Speed
+from ..training.plan import Meter, Plan, Speed
 from ..training.position import CHECKPOINTS, Position
 from ..training.schedule import make_schedule
-from ..training.stopping import score_of
 from ..training.workers import deaths_told
 from .inputs import inputs_of
 from .kept import KerasKept
@@ -65,8 +63,7 @@ class KerasLoop:
         self.logits = OneTask(KerasLogits(partial(ask_logits, process)))
         self.position = Position()
         self.recent: list[float] = []
-        self.waited = self.busy = 0.0
-        self.taken = 0
+        self.meter = Meter()
         self.log: Log | None = None
 
     def run(self, *, resume: bool) -> Speed:
@@ -79,7 +76,7 @@ class KerasLoop:
         if resume:
             self.position = restore(self.process, plan.folder / CHECKPOINTS, plan.config)
         with deaths_told(plan.run.workers), self._opened_log() as self.log:
-            while self.position.epoch < training.epochs and not self._patience_ended():
+            while self.position.epoch < training.epochs and not self.position.patience_ended(training.patience):
                 self._epoch()
             if plan.validation is None:
                 self._keep(())
@@ -89,9 +86,7 @@ class KerasLoop:
         return Log(self.plan.folder, step=self.position.step, tensorboard=self.plan.run.tensorboard)
 
     def _speed(self) -> Speed:
-        if not self.busy:
-            return Speed(0.0, 0.0)
-        return Speed(self.taken * self.plan.batches.batch_size / self.busy, self.waited / self.busy)
+        return self.meter.speed(self.plan.batches.batch_size)
 
     def _epoch(self) -> None:
         plan, position = self.plan, self.position
@@ -119,7 +114,7 @@ class KerasLoop:
         for step in range(first, first + count):
             waiting = time.perf_counter()
             (part,) = next(batches)
-            self.waited += time.perf_counter() - waiting
+            self.meter.waited += time.perf_counter() - waiting
             self.process.send("batch", inputs_of(step, part, training, plan.classes[0]))
             sent.append(list(part[2]))
             if len(sent) >= _AHEAD:
@@ -136,12 +131,11 @@ class KerasLoop:
         if not (isfinite(loss) and isfinite(norm)):
             raise TrainingError(self._not_finite(loss, norm, keys))
         position.step += 1
-        position.loss_sum += loss
-        position.loss_count += 1
+        position.add_loss(loss)
         self.recent.append(loss)
         now = time.perf_counter()
-        self.busy += now - begun
-        self.taken += 1
+        self.meter.busy += now - begun
+        self.meter.taken += 1
         if position.step % plan.run.log_every == 0:
             self._log_steps(norm)
         if self.progress is not None:
@@ -150,8 +144,8 @@ class KerasLoop:
 
     def _end_epoch(self) -> None:
         plan, position = self.plan, self.position
-        loss = position.loss_sum / max(position.loss_count, 1)
-        record: dict[str, Any] = {"kind": "epoch", "epoch": position.epoch + 1, "step": position.step, "loss": loss}
+        record: dict[str, Any] = {"kind": "epoch", "epoch": position.epoch + 1, "step": position.step}
+        record["loss"] = position.loss
         if plan.validation is not None:
             self.process.ask("swap", averaged=True)
             counts = evaluate(
@@ -163,16 +157,9 @@ class KerasLoop:
                 workers=plan.run.workers,
             )
             tasks = tuple(map(metrics_of, counts))
-            score = score_of(tasks, plan.training.monitor)
-            best = position.best.after(score, position.step)
-            if best.step == position.step:
-                self._keep(counts)
+            record |= position.judge(tasks, plan.training.monitor, lambda: self._keep(counts))
             self.process.ask("swap", averaged=False)
-            position.best = best
-            record |= {"score": score, "best_step": best.step, "tasks": [asdict(task) for task in tasks]}
-        position.epochs.append(record)
-        position.epoch += 1
-        position.loss_sum, position.loss_count = 0.0, 0
+        position.end_epoch(record)
         self._write(record)
         store(self.process, plan.folder / CHECKPOINTS, position, plan.config, keep=plan.run.keep_last)
 
@@ -182,10 +169,6 @@ class KerasLoop:
 
     def _save(self, file: Path) -> None:
         self.process.ask("save", file=str(file.absolute()))
-
-    def _patience_ended(self) -> bool:
-        patience = self.plan.training.patience
-        return patience is not None and self.position.best.waited >= patience
 
     def _answer(self, kind: str) -> Any:
         message = self.process.receive()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...errors import TrainingError
 from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config.read import PretrainConfig, as_json
-from ..data.load import form_of
+from ..data.load import data_notes
 from ..data.split import Data
 from ..model_folder import MODEL_FOLDER
 from ..objectives.make import SELF_SUPERVISED
@@ -134,13 +134,7 @@ def notes_of(data: Data, settings: PretrainConfig, step: int, metrics: tuple[Met
         metrics: Their scores, one per task.
     """
     return {
-        "classes": list(data.classes),
-        "tasks": [{"name": task.name, "classes": list(task.classes)} for task in data.tasks],
-        "shape": list(data.shape),
-        "mean": list(data.mean),
-        "std": list(data.std),
-        "source": data.source,
-        "form": form_of(data),
+        **data_notes(data),
         "step": step,
         "metrics": [{**asdict(one), "recall": list(one.recall)} for one in metrics],
         "config": as_json(settings),

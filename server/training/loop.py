@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import torch
@@ -15,11 +14,10 @@ from .batches import Batch
 from .evaluate import evaluate
 from .logs import Log
 from .metrics import Counts, metrics_of
-from .plan import Plan, Speed
+from .plan import Meter, Plan, Speed
 from .position import CHECKPOINTS, Position, restore, store
 from .schedule import make_schedule
 from .steps import Steps, Taken, Trainee, whole
-from .stopping import score_of
 from .workers import deaths_told
 
 Keep: TypeAlias = Callable[[dict[str, Tensor], int, tuple[Counts, ...]], None]
@@ -71,8 +69,7 @@ class _Loop:
         self.main = trainee.engine.is_main_process
         self.position = Position()
         self.recent: list[Taken] = []
-        self.waited = self.busy = 0.0
-        self.taken = 0
+        self.meter = Meter()
         self.log: Log | None = None
 
     def run(self, *, resume: bool) -> tuple[Position, Speed]:
@@ -81,7 +78,7 @@ class _Loop:
             self.position = restore(plan.folder / CHECKPOINTS, self.trainee, self.average, plan.config)
         with deaths_told(plan.run.workers), self._opened_log() as self.log:
             self.trainee.prepared.train()
-            while self.position.epoch < training.epochs and not self._patience_ended():
+            while self.position.epoch < training.epochs and not self.position.patience_ended(training.patience):
                 self._epoch()
             if plan.validation is None:
                 self._keep(())
@@ -93,9 +90,7 @@ class _Loop:
         return Log(self.plan.folder, step=self.position.step, tensorboard=self.plan.run.tensorboard)
 
     def _speed(self) -> Speed:
-        if not self.busy:
-            return Speed(0.0, 0.0)
-        return Speed(self.taken * self.plan.batches.batch_size / self.busy, self.waited / self.busy)
+        return self.meter.speed(self.plan.batches.batch_size)
 
     def _epoch(self) -> None:
         plan, position = self.plan, self.position
@@ -117,9 +112,9 @@ class _Loop:
             if self.average is not None:
                 self.average.update(self.trainee.module, position.step)
             position.step += 1
-            self.waited += ready - begun
-            self.busy += time.perf_counter() - begun
-            self.taken += 1
+            self.meter.waited += ready - begun
+            self.meter.busy += time.perf_counter() - begun
+            self.meter.taken += 1
             if position.step % plan.run.log_every == 0:
                 self._log_steps()
             if self.progress is not None:
@@ -131,21 +126,13 @@ class _Loop:
 
     def _end_epoch(self) -> None:
         plan, position = self.plan, self.position
-        loss = position.loss_sum / max(position.loss_count, 1)
         record: dict[str, Any] = {"kind": "epoch", "epoch": position.epoch + 1, "step": position.step}
-        record["loss"] = self._mean(loss)
+        record["loss"] = self._mean(position.loss)
         if plan.validation is not None:
             counts = self._validate(plan.validation)
             tasks = tuple(map(metrics_of, counts))
-            score = score_of(tasks, plan.training.monitor)
-            best = position.best.after(score, position.step)
-            if best.step == position.step:
-                self._keep(counts)
-            position.best = best
-            record |= {"score": score, "best_step": best.step, "tasks": [asdict(task) for task in tasks]}
-        position.epochs.append(record)
-        position.epoch += 1
-        position.loss_sum, position.loss_count = 0.0, 0
+            record |= position.judge(tasks, plan.training.monitor, lambda: self._keep(counts))
+        position.end_epoch(record)
         self._write(record)
         self._store()
 
@@ -179,14 +166,9 @@ class _Loop:
             keep=self.plan.run.keep_last,
         )
 
-    def _patience_ended(self) -> bool:
-        patience = self.plan.training.patience
-        return patience is not None and self.position.best.waited >= patience
-
     def _note(self, taken: list[Taken]) -> None:
         for one in taken:
-            self.position.loss_sum += one.loss
-            self.position.loss_count += 1
+            self.position.add_loss(one.loss)
         self.recent += taken
 
     def _log_steps(self) -> None:

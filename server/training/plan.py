@@ -47,3 +47,24 @@ class Speed:
 
     samples_per_second: float
     input_wait: float
+
+
+@dataclass
+class Meter:
+    """Measures how fast a loop is.
+
+    Args:
+        waited: Seconds spent waiting for samples.
+        busy: Seconds of all steps, waiting included.
+        taken: Steps.
+    """
+
+    waited: float = 0.0
+    busy: float = 0.0
+    taken: int = 0
+
+    def speed(self, batch_size: int) -> Speed:
+        """Return how fast the loop was with so many samples a step; zeros before the first."""
+        if not self.busy:
+            return Speed(0.0, 0.0)
+        return Speed(self.taken * batch_size / self.busy, self.waited / self.busy)

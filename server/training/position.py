@@ -1,7 +1,7 @@
 """Where a run stands, kept on disk with everything that the next step depends on, and restored from there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ from ...errors import TrainingError
 from ..data.identity import other_samples
 from ..folder import remove_parts
 from .average import Average, copy_state
+from .metrics import Metrics
 from .sharding import full, sharded_like
 from .state import State, load_state, newest, save_state
 from .steps import Trainee, whole
-from .stopping import Best
+from .stopping import Best, score_of
 
 CHECKPOINTS = "checkpoints"
 _ADVICE = "Remove that folder to resume from an earlier one, or begin anew."
@@ -40,6 +41,41 @@ class Position:
     epochs: list[dict[str, Any]] = field(default_factory=list)
     loss_sum: float = 0.0
     loss_count: int = 0
+
+    @property
+    def loss(self) -> float:
+        """Mean of the losses of this epoch's steps so far."""
+        return self.loss_sum / max(self.loss_count, 1)
+
+    def add_loss(self, loss: float) -> None:
+        """Take in the loss of a step."""
+        self.loss_sum += loss
+        self.loss_count += 1
+
+    def judge(self, tasks: tuple[Metrics, ...], monitor: str, keep: Callable[[], None]) -> dict[str, Any]:
+        """Take in the scores of an epoch, and return what the log says of them.
+
+        Args:
+            tasks: The scores, one per task.
+            monitor: Which of them decides.
+            keep: Called where they are the best so far.
+        """
+        score = score_of(tasks, monitor)
+        best = self.best.after(score, self.step)
+        if best.step == self.step:
+            keep()
+        self.best = best
+        return {"score": score, "best_step": best.step, "tasks": [asdict(task) for task in tasks]}
+
+    def end_epoch(self, record: dict[str, Any]) -> None:
+        """Begin the next epoch, with the log's record of this one."""
+        self.epochs.append(record)
+        self.epoch += 1
+        self.loss_sum, self.loss_count = 0.0, 0
+
+    def patience_ended(self, patience: int | None) -> bool:
+        """Whether so many epochs went by without a better score; never without a number."""
+        return patience is not None and self.best.waited >= patience
 
 
 def store(
