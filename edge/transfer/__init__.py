@@ -1,0 +1,1 @@
+"""Transfer by instance and by feature, in numpy: importance weights, discrepancies, alignment of two domains."""

@@ -1,0 +1,1 @@
+"""Which transfer method to use, or none."""

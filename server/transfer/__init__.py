@@ -1,0 +1,1 @@
+"""Transfer methods that need torch or scikit-learn: boosting, losses between domains, penalties, layers."""

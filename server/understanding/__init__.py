@@ -1,0 +1,1 @@
+"""What a model looks at and what transfer changed, as numbers and pictures."""

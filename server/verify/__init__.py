@@ -1,0 +1,1 @@
+"""Identities and published results that the methods are held against."""
