@@ -26,9 +26,14 @@ NAMES = (
     "pretraining",
     "self_supervised",
     "multi_task",
+    "fine_tuned",
     "processes",
     "clothes",
     "pruned_cells",
+    "transfer_cost",
+    "rank",
+    "domains",
+    "alignment",
 )
 
 parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)

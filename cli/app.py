@@ -1,5 +1,6 @@
 """The commands, and what happens when one fails."""
 
+import errno
 import logging
 import sys
 from typing import Annotated, NoReturn
@@ -10,15 +11,20 @@ from .. import __version__
 from ..errors import AcclimateError
 from . import classes, device, life, signing, updates
 from .adapt import adapt
+from .align import align
 from .compare import compare
 from .compress import compress
 from .console import fail, prepare
 from .convert import convert
 from .cuts import cuts
 from .demo import demo
+from .explain import explain
+from .gains import gains
 from .inspect import inspect
 from .pretrain import pretrain
+from .rank import rank
 from .report import report
+from .verify import verify
 
 EXIT_REFUSED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 _EPILOG = "Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 adaptation not applied, 130 interrupted."
@@ -39,12 +45,17 @@ app.command("report")(report)
 app.command("compare")(compare)
 app.command("compress")(compress)
 app.command("cuts")(cuts)
+app.command("rank")(rank)
+app.command("verify")(verify)
 app.command("keygen")(signing.keygen)
 app.command("sign")(signing.sign)
+app.command("explain")(explain)
+app.command("gains")(gains)
 app.command("inspect")(inspect)
 app.command("predict")(device.predict)
 app.command("observe")(device.observe)
 app.command("adapt")(adapt)
+app.command("align")(align)
 app.command("versions")(device.versions)
 app.command("rollback")(device.rollback)
 # A value may begin with a minus, and is no option then.
@@ -87,7 +98,8 @@ def run() -> None:
     except (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         fail(f"{error.filename}: {error.strerror}. Check the path.", EXIT_REFUSED)
     except OSError as error:
-        fail(f"{error.filename or 'the system'}: {error.strerror or error}.", EXIT_REFUSED)
+        advice = " Make room there, and do it again." if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        fail(f"{error.filename or 'the system'}: {error.strerror or error}.{advice}", EXIT_REFUSED)
     except KeyboardInterrupt:
         _interrupted()
     except SystemExit as left:

@@ -91,6 +91,8 @@ def _lines(run: "Run") -> Iterator[str]:
         )
     if run.speed is not None:
         yield f"{run.speed.samples_per_second:.0f} samples a second, {run.speed.input_wait:.1%} of it waiting for them."
+    if run.verdict is not None:
+        yield run.verdict.reason
     yield f"The model is in {run.folder / 'model'}."
     if (run.folder / "report.html").is_file():
         yield f"The report is {run.folder / 'report.html'}."
@@ -105,4 +107,5 @@ def _plain(run: "Run") -> dict[str, Any]:
         "best_step": run.best_step,
         "metrics": [asdict(one) for one in run.metrics],
         "speed": None if run.speed is None else asdict(run.speed),
+        "verdict": None if run.verdict is None else asdict(run.verdict),
     }

@@ -50,9 +50,15 @@ def new_file(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterat
     _remove_dead(target)
     with _own_folder(target) as folder:
         part = folder / target.name
-        yield part
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
+        try:
+            yield part
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        except OSError as error:
+            # A full disk names no file.
+            if error.errno is not None and error.filename is None:
+                error.filename = str(target)
+            raise
         refuse_overwrite(target, overwrite=overwrite)
         os.replace(part, target)
     _sync_folder(target.parent)

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ..key_files import PrivateKeySource, PublicKeySource
     from .adaptation.budget import Estimate
     from .adaptation.report import Report
+    from .alignment.report import AlignReport, Method
+    from .alignment.shift import ShiftTest
     from .labelling import Suspect
     from .suggest import Strategy
 
@@ -248,6 +250,58 @@ class Learner:
             progress,
             tail,
         )
+
+    def align(self, *, method: "Method" = "auto", ids: Sequence[int] | Ids | None = None) -> "AlignReport":
+        """Fit the shipped head to this place without labels, and use it if the evidence is for it.
+
+        Args:
+            method: ``"auto"`` moves the head in four ways that assume different things, and takes their mean where they
+                agree; ``"coral"`` and ``"prototypes"`` take one of them; ``"label-shift"`` changes biases only, for
+                classes that occur more or less often here: it raises accuracy over the samples as they come, and not
+                that in which each class counts the same.
+            ids: The samples to align with; by default all that are stored. Labels are used to judge, not to align.
+
+        Returns:
+            The report: what was decided and why. `rollback` undoes what was applied.
+
+        Raises:
+            InputError: If there is no such method or sample, the bundle has no head or no source statistics, or the
+                head in use was fitted to labels or comes from an update.
+            NotEnoughSamplesError: If there are fewer than 20 samples, or nearly all of them are alike.
+            StoreError: If the new version cannot be stored; the head in use stays.
+        """
+        from .alignment.run import run
+
+        return run(self._session, method, ids)
+
+    def shift(
+        self,
+        ids: Sequence[int] | Ids | None = None,
+        *,
+        reference: Sequence[int] | Ids | None = None,
+        level: float = 0.05,
+        seed: int = 0,
+    ) -> "ShiftTest":
+        """Test whether stored samples differ from the source, or from other stored samples: then adaptation is due.
+
+        Args:
+            ids: The samples to test; by default all that are stored, but for those referred to.
+            reference: Stored samples to compare with, for example those of the first week: by the maximum mean
+                discrepancy and a permutation test. By default the statistics of the source.
+            level: Share of false alarms, above 0 and below 1, where samples are independent of each other but for
+                near-duplicates and samples of one tag.
+            seed: Draws the permutations.
+
+        Returns:
+            The verdict.
+
+        Raises:
+            InputError: If an id is not stored, the level is out of range, or the bundle has no source statistics.
+            NotEnoughSamplesError: If there are fewer than 20 samples on a side, or nearly all of them are alike.
+        """
+        from .alignment.drift import shift
+
+        return shift(self._session, ids, reference, level, seed)
 
     def estimate(self, samples: int | None = None) -> "Estimate":
         """Tell what adapting will cost, before it is done.

@@ -1,9 +1,12 @@
 """The server side: pretrain a general model, compress it, measure it and report."""
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..extras import require
+
+if TYPE_CHECKING:
+    from .models import load_model
 
 # TensorFlow's process, which trains Keras models (`keras`), has no torch.
 if TYPE_CHECKING or "tensorflow" not in sys.modules:
@@ -24,6 +27,7 @@ __all__ = [
     "distill",
     "distillation_loss",
     "load_checkpoint",
+    "load_model",
     "predict_logits",
     "pretrain",
     "render_report",
@@ -31,3 +35,12 @@ __all__ = [
     "train_classifier",
     "write_report",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load_model` when it is first asked for: building models by name needs the converters."""
+    if name == "load_model":
+        from .models import load_model
+
+        return load_model
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

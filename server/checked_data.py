@@ -23,8 +23,13 @@ class Checked:
     warnings: tuple[str, ...] = ()
 
 
-def checked_data(data: Data, running: "Accelerator") -> Checked:
+def checked_data(data: Data, running: "Accelerator", *, labels: bool = True) -> Checked:
     """Check the data in the main process; all learn what tells its contents.
+
+    Args:
+        data: From `load_data`.
+        running: The processes; all of them call this.
+        labels: Whether what is trained needs any; where not, nothing is said of missing ones.
 
     Raises:
         InputError: If it has errors.
@@ -33,7 +38,8 @@ def checked_data(data: Data, running: "Accelerator") -> Checked:
     def check() -> Checked:
         report = validate_data(data)
         report.require_sound()
-        return Checked(report.contents, tuple(finding.message for finding in report.warnings))
+        warnings = (finding for finding in report.warnings if labels or finding.kind != "unlabelled")
+        return Checked(report.contents, tuple(finding.message for finding in warnings))
 
     found = main_first(running, check)
     contents = share_text(running, " ".join(found.contents) if found else "").split()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import TrainingError
 from ..files import refuse_overwrite
 from .folder import new_folder
+from .full_disk import told_if_full
 
 FORMAT = "acclimate-checkpoint"
 VERSION = 1
@@ -58,7 +59,7 @@ def save_checkpoint(
 
     Raises:
         OutputExistsError: If there is something at that path.
-        TrainingError: If a weight is not finite, or the notes are no JSON.
+        TrainingError: If a weight is not finite, the notes are no JSON, or it cannot be written: the disk is full.
     """
     target = Path(path)
     refuse_overwrite(target, overwrite=False)
@@ -69,7 +70,7 @@ def save_checkpoint(
     weights = safetensors.torch.save(tensors)
     checkpoint = Checkpoint(architecture, hashlib.sha256(weights).hexdigest(), dict(notes or {}))
     record = record_of(checkpoint)
-    with new_folder(target) as folder:
+    with told_if_full("a checkpoint", target), new_folder(target) as folder:
         (folder / WEIGHTS_FILE).write_bytes(weights)
         (folder / RECORD_FILE).write_bytes(record)
     return checkpoint

@@ -13,7 +13,7 @@ def fit_ends(model: nn.Module, classes: int, shape: tuple[int, ...], *, head: st
 
     Args:
         model: Returns logits ``(b, k)``; changed in place where it does not fit.
-        classes: Outputs that are wanted.
+        classes: Outputs that are wanted; 0 for those that it has.
         shape: Shape of one sample, without the batch.
         head: Name of its last layer, or ``auto``.
         seed: Fixes the weights of a new last layer.
@@ -26,13 +26,13 @@ def fit_ends(model: nn.Module, classes: int, shape: tuple[int, ...], *, head: st
     """
     if len(shape) == 3:
         fit_channels(model, shape[0])
-    found = _outputs(model, shape)
+    found = outputs_of(model, shape)
     if head != "auto":
         _check_head(model, head, found)
-    if found != classes:
+    if classes and found != classes:
         name = head_name(model, found) if head == "auto" else head
         _replace(model, name, classes, seed)
-        found = _outputs(model, shape)
+        found = outputs_of(model, shape)
         if found != classes:
             raise InputError(
                 f"expected {classes} outputs of the model after its layer {name!r} was replaced, found {found}. Name "
@@ -73,8 +73,16 @@ def fit_channels(model: nn.Module, channels: int) -> None:
     first.in_channels = channels
 
 
-def _outputs(model: nn.Module, shape: tuple[int, ...]) -> int:
-    """Return the number of outputs, of a run on two samples of zeros."""
+def outputs_of(model: nn.Module, shape: tuple[int, ...]) -> int:
+    """Return the number of outputs, of a run on two samples of zeros.
+
+    Args:
+        model: Returns logits ``(b, k)``; its mode is put back.
+        shape: Shape of one sample, without the batch.
+
+    Raises:
+        InputError: If it does not take such samples, or returns something else.
+    """
     parameter = next(model.parameters(), torch.zeros(()))
     was_training = model.training
     try:

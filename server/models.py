@@ -1,6 +1,7 @@
 """Build the model that settings name, with an output per class, and build it again for a checkpoint."""
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,11 +21,14 @@ from .data.draws import drawn_from
 from .keras.asked import saved_model
 from .model_ends import fit_ends
 from .model_folder import model_folder, require_model_folder
+from .own_code import own_code
 
 _KIND = "acclimate-model"
 _LIBRARIES = ("torchvision", "timm")
 # Of classes, and of samples in one dimension: a checkpoint from elsewhere may ask for anything.
 _MOST = 2**16
+# Of one sample.
+_MOST_VALUES = 2**28
 
 
 class HuggingFaceLogits(nn.Module):
@@ -49,7 +53,8 @@ def build_model(settings: ModelSettings, classes: int, shape: Sequence[int]) -> 
 
     Args:
         settings: Names the model, and where its first weights come from.
-        classes: Classes of the data: a last layer with another number of outputs is replaced by a new one.
+        classes: Classes of the data: a last layer with another number of outputs is replaced by a new one. 0 for data
+            without any: the layer stays.
         shape: Shape of one sample. The first convolution of a model for colour images is fitted to grey ones.
 
     Returns:
@@ -60,14 +65,22 @@ def build_model(settings: ModelSettings, classes: int, shape: Sequence[int]) -> 
         TrainingError: If a checkpoint is damaged.
         MissingExtraError: If the model's package is not installed.
     """
+    return fit_ends(first_model(settings), classes, tuple(shape), head=settings.head, seed=settings.seed)
+
+
+def first_model(settings: ModelSettings) -> nn.Module:
+    """Return the model that settings name as it is there, its ends not fitted to any data.
+
+    Args:
+        settings: As for `build_model`, which tells the errors, too.
+    """
     if (folder := model_folder(settings.name)) is not None:
         model = load_model(folder, code=settings.code, ranges=False)
     elif settings.name.endswith(".onnx"):
         raise InputError(f"expected a model that can be trained, found {settings.name!r}. Name what it was made from.")
     else:
         model = _load(settings)
-    model.requires_grad_(True)
-    return fit_ends(model, classes, tuple(shape), head=settings.head, seed=settings.seed)
+    return model.requires_grad_(True)
 
 
 def architecture_of(settings: ModelSettings, classes: int, shape: Sequence[int]) -> str:
@@ -89,6 +102,9 @@ def architecture_of(settings: ModelSettings, classes: int, shape: Sequence[int])
             if _is_handed_over(architecture)
             else _described(architecture, folder)
         )
+        if settings.code is not None and _is_own(known):
+            # It may have moved since.
+            known = {**known, "name": settings.code}
         layers = [*known["heads"], [classes, list(shape), settings.head]]
         return json.dumps({**known, "heads": layers}, sort_keys=True)
     name, config = settings.name, None
@@ -106,9 +122,9 @@ def load_model(path: str | Path, *, code: str | None = None, ranges: bool = True
 
     Args:
         path: Its folder, or that of its run.
-        code: The function that builds the network, ``file.py:function``: of a function that settings named, the same
-            text; of a network that was handed to `pretrain`, any that builds the same. The checkpoint may name it, too;
-            what only a file from elsewhere names is not run.
+        code: The function that builds the network, ``file.py:function``: of a function that settings named, that one,
+            wherever its file lies now; of a network that was handed to `pretrain`, any that builds the same. The
+            checkpoint may name it, too; what only a file from elsewhere names is not run.
         ranges: Whether it holds the ranges of activations that were trained with it, for the converters to keep. They
             are no longer right once its weights change.
 
@@ -140,15 +156,9 @@ def load_model(path: str | Path, *, code: str | None = None, ranges: bool = True
 
 def _built(known: Mapping[str, Any], path: str | Path, code: str | None) -> nn.Module:
     """Build the network that settings named, untrained."""
-    library, _, rest = known["name"].partition(":")
-    own_code = known["config"] is None and not (library in _LIBRARIES and rest.endswith("@random"))
-    if own_code and known["name"] != code:
-        raise TrainingError(
-            f"expected a network of a library in {path}, found one that {known['name'][:400]!r} builds. If you know "
-            f"that code, name it: model.code in settings, --code, or load_model(..., code=...)."
-        )
     if known["config"] is None:
-        model = _load(ModelSettings(name=known["name"]))
+        name = own_code(known["name"], code, path) if _is_own(known) else known["name"]
+        model = _load(ModelSettings(name=name))
     else:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder, "config.json")
@@ -161,6 +171,12 @@ def _built(known: Mapping[str, Any], path: str | Path, code: str | None) -> nn.M
             classes, shape, head = one
             model = fit_ends(model, classes, tuple(shape), head=head)
     return model
+
+
+def _is_own(known: Mapping[str, Any]) -> bool:
+    """Whether a function of the user's builds the network."""
+    library, _, rest = known["name"].partition(":")
+    return known["config"] is None and not (library in _LIBRARIES and rest.endswith("@random"))
 
 
 def _load(settings: ModelSettings) -> nn.Module:
@@ -197,8 +213,11 @@ def _described(architecture: str, path: Path) -> dict[str, Any]:
         name, config = known["name"], known["config"]
     except (ValueError, TypeError, KeyError, RecursionError):
         heads, name, config = [], None, None
-    sizes = [size for one in heads if not isinstance(one, dict) for size in (one[0], *one[1])]
-    if not heads or not isinstance(name, str) or not all(0 < size <= _MOST for size in sizes):
+    sizes = [size for one in heads if not isinstance(one, dict) for size in one[1]]
+    classes = [one[0] for one in heads if not isinstance(one, dict)]
+    fits = all(0 < size <= _MOST for size in sizes) and all(0 <= count <= _MOST for count in classes)
+    fits = fits and all(math.prod(one[1]) <= _MOST_VALUES for one in heads if not isinstance(one, dict))
+    if not heads or not isinstance(name, str) or not fits:
         raise TrainingError(
             f"expected a checkpoint of a model that settings named in {path}, found one that tells of it as "
             f"{architecture[:80]!r}. Copy the checkpoint again, or train again."

@@ -2,7 +2,7 @@
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,8 @@ from .data import Data, load_data
 from .data.identity import identity_of
 from .data.load import form_of
 from .keras.asked import check_settings, is_keras
-from .objectives.make import make_objective
+from .objectives.adaptation import adapts, weight_of
+from .objectives.make import SELF_SUPERVISED, make_objective
 from .objectives.teacher import load_teacher, teacher_identity
 from .run_folder import check_folder, held_folder, open_folder
 from .run_report.page import REPORT_FILE, try_page
@@ -33,12 +34,17 @@ from .training.logs import read_log
 from .training.loop import Listener, Progress, train
 from .training.metrics import Metrics
 from .training.optimizer import make_optimizer
+from .training.paired import domain_numbers, paired
 from .training.plan import Plan, Speed
 from .training.position import CHECKPOINTS, check_config
-from .training.samples import training_batches
+from .training.samples import require_classes, training_batches
 from .training.sharding import shard
 from .training.state import load_record, newest
 from .training.steps import Trainee
+from .transfer.guard import Verdict
+from .transfer.guarded import SOURCE_ONLY, Pair, guards, judge_models, read_verdict, settle, source_only, write_verdict
+from .transfer.penalty import Anchored, Penalty
+from .transfer.tuning import Tuned, make_penalty, new_parameters, tuned
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -58,6 +64,7 @@ class Run:
         metrics: Validation scores of the model, one per task; of objectives without labels those of the linear probe.
         epochs: The log's record of each epoch.
         speed: Samples a second and the share of waiting for them; None of a run that had ended before.
+        verdict: Of a guarded adaptation, whether the adapted model is kept; None of other runs.
     """
 
     folder: Path
@@ -67,6 +74,7 @@ class Run:
     metrics: tuple[Metrics, ...]
     epochs: tuple[Mapping[str, Any], ...]
     speed: Speed | None
+    verdict: Verdict | None = None
 
 
 def pretrain(
@@ -82,6 +90,8 @@ def pretrain(
     model: nn.Module | None = None,
     teacher: nn.Module | None = None,
     architecture: str | None = None,
+    source_data: Data | None = None,
+    penalty: Penalty | None = None,
 ) -> Run:
     """Train a model as settings say. Under torchrun, all processes train together. Settings in vain are logged.
 
@@ -101,6 +111,8 @@ def pretrain(
         teacher: Of the objective distillation, instead of what the settings name; stays as it is.
         architecture: Text from which `model` is built again, which its checkpoint is known by; then `model` and `data`
             are what the settings describe. What the settings name where None.
+        source_data: Samples of the source, for EWC, instead of what the settings name.
+        penalty: Added to the loss, of the model's parameters; instead of what the settings name.
 
     Returns:
         The model and how it came about.
@@ -133,14 +145,16 @@ def pretrain(
         checked = None
         if data is None:
             data = load_data(settings.data, seed=settings.training.seed)
-            checked = checked_data(data, running)
+            checked = checked_data(data, running, labels=settings.objective.name not in SELF_SUPERVISED)
             around = replace(around, form=form_of(data))
+        require_classes(settings.objective.name, data)
         vain = told_in_vain(settings, replace(around, validated=data.validation is not None))
         if running.is_main_process:
             for sentence in (*(checked.warnings if checked else ()), *vain):
                 _log.warning(sentence)
         if keras:
             return _run_keras(settings, folder, data, running, checked, vain, resume, device, progress, listener)
+        apart_model = model is not None
         if model is None:
             model, known_by = _build(settings, data)
         else:
@@ -155,8 +169,9 @@ def pretrain(
             )
         if checked is not None:
             checked = replace(checked, warnings=(*checked.warnings, *vain))
-        work = _Work(settings, folder, data, model, known_by, running, teacher, checked)
-        return work.run(resume, progress, listener)
+        origin = _origin(settings, apart=apart_model, data=source_data, penalty=penalty)
+        work = _Work(settings, folder, data, model, known_by, running, teacher, checked, origin)
+        return (work.run_guarded if guards(settings) else work.run)(resume, progress, listener)
 
 
 def _run_keras(
@@ -188,6 +203,41 @@ def _run_keras(
     return _run_of(folder, made.model, made.notes, made.speed)
 
 
+@dataclass(frozen=True, eq=False)
+class _Origin:
+    """What fine-tuning needs of where a model comes from.
+
+    Args:
+        model: As it was before its last layer was replaced; None where that was not asked for, or is the same.
+        data: Samples of the source.
+        penalty: That was handed over.
+    """
+
+    model: nn.Module | None = None
+    data: Data | None = None
+    penalty: Penalty | None = None
+
+
+def _origin(settings: PretrainConfig, *, apart: bool, data: Data | None, penalty: Penalty | None) -> _Origin:
+    transfer = settings.transfer
+    if penalty is not None and transfer.penalty != "none":
+        raise InputError(
+            f'expected transfer.penalty = "none" with a penalty that is handed over, found {transfer.penalty!r}.'
+        )
+    if transfer.penalty == "none":
+        return _Origin(penalty=penalty)
+    if transfer.penalty == "ewc" and data is None and transfer.source_data is not None:
+        # Labels, classes and what belongs to the data that is trained on are no business of the source's.
+        own = replace(settings.data, train=transfer.source_data, validation=None, validation_share=0.0, augment=())
+        own = replace(own, classes=(), target=None, target_validation=None, domain=None)
+        data = load_data(own, seed=settings.training.seed)
+    if apart:
+        return _Origin(None, data)
+    from .models import first_model
+
+    return _Origin(first_model(settings.model), data)
+
+
 class _Work:
     """One run: what was asked for, and a copy of the model that holds the weights to keep."""
 
@@ -201,12 +251,46 @@ class _Work:
         running: "Accelerator",
         teacher: nn.Module | None = None,
         checked: Checked | None = None,
+        origin: "_Origin | None" = None,
     ) -> None:
+        self.origin = origin or _Origin()
         self.settings, self.folder, self.data, self.engine = settings, folder, data, running
         self.teacher, self.checked = teacher, checked
         self.classes = tuple(len(task.classes) for task in data.tasks) or (len(data.classes),)
         self.model = model
         self.kept = Kept(folder, settings, data, model, architecture, running.device)
+
+    def run_guarded(self, resume: bool, progress: Progress | None, listener: Listener | None) -> Run:
+        """Train, then on the source alone in a folder within, and keep the model that the guard chooses."""
+        settings, folder, running = self.settings, self.folder, self.engine
+        written = as_json(settings)
+        if resume:
+            main_first(running, lambda: settle(folder, written))
+        first, shown = copy.deepcopy(self.model), self.kept.architecture
+        run = self.run(resume, progress, listener)
+        if read_verdict(folder) is None:
+            beside = folder / SOURCE_ONLY
+            work = _Work(
+                source_only(settings),
+                beside,
+                self.data,
+                first,
+                shown,
+                running,
+                checked=self.checked,
+                origin=self.origin,
+            )
+            models = Pair(work.run(beside.exists(), None, None).model, run.model)
+
+            def decide() -> None:
+                write_verdict(folder, judge_models(models, self.data, settings, running.device))
+                settle(folder, written)
+
+            main_first(running, decide)
+        verdict = read_verdict(folder)
+        if verdict is not None and not verdict.kept and running.is_main_process:
+            _log.warning("The adapted model was refused, the run keeps that of the source alone. %s", verdict.reason)
+        return replace(_run_of(folder, self.kept.model, self.kept.load(), run.speed), verdict=verdict)
 
     def run(self, resume: bool, progress: Progress | None, listener: Listener | None) -> Run:
         config = self._config()
@@ -216,15 +300,22 @@ class _Work:
             self._draw(again=False)
             return run
         settings = self.settings
-        trainee = self._trainee()
+        trainee = self._trainee(resume)
         validation = None if self.kept.unlabelled or self.data.validation is None else self.data.validation.dataset
         batches, name_of = training_batches(self.data.train, settings, self.engine)
-        # Objectives without labels have none to blend.
+        # Objectives without labels have none to blend; those that adapt blend no domains, and what is best in the
+        # source is not best in the target.
         unblended = replace(settings.training, mixup=0.0, cutmix=0.0)
+        adapting = adapts(settings.objective)
+        aligned = adapting and weight_of(settings.objective) > 0
         plan = Plan(
-            unblended if self.kept.unlabelled else settings.training,
+            replace(unblended, monitor="last", patience=None)
+            if adapting
+            else unblended
+            if self.kept.unlabelled
+            else settings.training,
             settings.run,
-            batches,
+            paired(batches, self.data, settings, self.engine) if aligned else batches,
             validation,
             self.classes,
             self.folder,
@@ -276,8 +367,16 @@ class _Work:
         if path is not None:
             check_config(load_record(path).get("config"), config, path)
 
-    def _trainee(self) -> Trainee:
+    def _trainee(self, resume: bool) -> Trainee:
         settings, running = self.settings, self.engine
+        tuning = tuned(
+            self.model,
+            settings.transfer,
+            outputs=sum(self.classes),
+            head=settings.model.head,
+            seed=settings.training.seed,
+        )
+        self.kept.plain = tuning.plain
         objective = make_objective(
             self.model,
             settings.objective,
@@ -287,6 +386,7 @@ class _Work:
             seed=settings.training.seed,
             teacher=self.teacher,
             shape=self.data.shape,
+            sources=max(domain_numbers(self.data.train) or [1]),
         )
         sharded = settings.run.sharding == "fsdp"
         if getattr(objective, "projects", False) and (sharded or settings.training.precision == "float16"):
@@ -306,14 +406,49 @@ class _Work:
                 'expected several processes for run.sharding = "fsdp", found one. Start them with torchrun.'
             )
         objective.to(running.device)
+        penalty = self._penalty(resume)
         if sharded:
             shard(objective, running.device)
+        if isinstance(penalty, Anchored):
+            penalty = penalty.placed(self.model)
         # Of a sharded module the engine sees to precision alone.
         prepared = running.prepare_model(objective, evaluation_mode=sharded)
+        l2_sp = settings.transfer.penalty == "l2-sp"
         optimizer = make_optimizer(
-            objective, learning_rate=settings.training.learning_rate, weight_decay=settings.training.weight_decay
+            objective,
+            learning_rate=settings.training.learning_rate,
+            weight_decay=0.0 if l2_sp else settings.training.weight_decay,
+            factor_of=self._factor_of(tuning),
         )
-        return Trainee(objective, prepared, running.prepare_optimizer(optimizer), running)
+        optimizer = running.prepare_optimizer(optimizer)
+        return Trainee(objective, prepared, optimizer, running, self.model, penalty, tuning.still)
+
+    def _factor_of(self, tuning: Tuned) -> Callable[[str], float]:
+        prefix = "projected.model." if self.kept.unlabelled else "model."
+        return lambda name: tuning.factors.get(name.removeprefix(prefix), 1.0)
+
+    def _penalty(self, resume: bool) -> Penalty | None:
+        if self.origin.penalty is not None or self.settings.transfer.penalty == "none":
+            return self.origin.penalty
+        data = self.data.train
+        new = new_parameters(self.model, self.origin.model, self.settings.transfer)
+        made = make_penalty(
+            self.model,
+            self.settings.transfer,
+            new=new,
+            source=self.origin.model,
+            data=self.origin.data,
+            count=int(getattr(data.dataset, "samples", 0)) if data.labels is None else len(data.labels),
+            seed=self.settings.training.seed,
+            # A checkpoint has what was measured.
+            measure=not (resume and newest(self.folder / CHECKPOINTS) is not None),
+            tell=self.engine.is_main_process,
+        )
+        if made is not None and self.engine.num_processes > 1:
+            for tensor in made.tensors().values():
+                # Processes must not differ in it by rounding.
+                torch.distributed.broadcast(tensor, 0)
+        return made
 
     def _ended(self, speed: Speed | None) -> Run:
         notes = self.kept.load()
@@ -336,7 +471,7 @@ def _build(settings: PretrainConfig, data: Data) -> tuple[nn.Module, str]:
     # Loading models by name needs the converters, which a run on a model of one's own does not.
     from .models import architecture_of, build_model
 
-    # One output per class of every task; the objective parts them.
+    # One output per class of every task; the objective parts them. Without classes the model keeps its own.
     classes = sum(len(task.classes) for task in data.tasks) or len(data.classes)
     built = build_model(settings.model, classes, data.shape)
     return built, architecture_of(settings.model, classes, data.shape)

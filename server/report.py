@@ -7,7 +7,7 @@ from importlib import resources
 
 import jinja2
 
-from ..errors import InputError
+from ..errors import InputError, OutputExistsError
 from ..files import write_file
 from .plots import Drawing, Key, Plot, draw, legend
 
@@ -143,8 +143,17 @@ def write_report(path: str | os.PathLike[str], report: Report, *, overwrite: boo
     Raises:
         OutputExistsError: If the file is there and `overwrite` is false.
         InputError: If the numbers of a table or a plot do not fit each other.
+        OSError: If it cannot be written; it names the file, and what was there stays.
     """
-    write_file(path, render_report(report).encode(errors="replace"), overwrite=overwrite)
+    content = render_report(report).encode(errors="replace")
+    try:
+        write_file(path, content, overwrite=overwrite)
+    except OutputExistsError:
+        raise
+    except OSError as error:
+        # That of a full disk names no file.
+        error.filename = error.filename or os.fspath(path)
+        raise
 
 
 def cell_text(cell: Cell, column: Column) -> str:

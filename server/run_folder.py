@@ -9,6 +9,7 @@ from ..files import write_file
 from .checkpoint import read_record
 from .config.read import PretrainConfig, as_toml, read_config
 from .folder import is_part, remove_parts
+from .full_disk import told_if_full
 from .model_folder import MODEL_FOLDER
 from .run_lock import LOCK_FILE, refuse_held, run_lock
 from .training.logs import LOG_FILE
@@ -48,11 +49,16 @@ def held_folder(folder: Path, *, resume: bool) -> Iterator[None]:
 
 
 def open_folder(folder: Path, settings: PretrainConfig) -> None:
-    """Write the settings into the folder of a run, which is held."""
+    """Write the settings into the folder of a run, which is held.
+
+    Raises:
+        TrainingError: If the disk is full.
+    """
     remove_parts(folder)
     # Settings may change until there is a checkpoint that was made with them.
     if newest(folder / CHECKPOINTS) is None:
-        write_file(folder / CONFIG_FILE, _MARK + as_toml(settings).encode(), overwrite=True)
+        with told_if_full("the settings", folder / CONFIG_FILE):
+            write_file(folder / CONFIG_FILE, _MARK + as_toml(settings).encode(), overwrite=True)
 
 
 def _check_content(folder: Path, *, resume: bool) -> None:

@@ -18,6 +18,7 @@ from .model_folder import require_model_folder
 Form = Literal["image", "sound", "series", "table", "tensor", "image or tensor"]
 KERAS_FILE = "model.keras"
 _FORMS: tuple[Form, ...] = ("image", "sound", "series", "table", "tensor")
+_LARGEST = 1e300
 _ADVICE = "Copy the checkpoint again, or train again."
 
 
@@ -173,7 +174,8 @@ def _shape(notes: Mapping[str, Any], folder: Path) -> tuple[int, ...]:
 
 def _numbers(notes: Mapping[str, Any], name: str, folder: Path) -> tuple[float, ...]:
     found = notes.get(name)
-    if not isinstance(found, list) or not all(type(number) in (int, float) for number in found):
+    # Neither NaN nor what no float holds.
+    if not isinstance(found, list) or not all(type(n) in (int, float) and abs(n) <= _LARGEST for n in found):
         raise TrainingError(f"expected {name} noted in {folder} as numbers, found {found!r:.60}. {_ADVICE}")
     return tuple(float(number) for number in found)
 

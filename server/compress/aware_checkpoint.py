@@ -80,6 +80,5 @@ def aware_model(work: Work, made: Made) -> nn.Module:
     )
     model.cpu()
     notes = {**asdict(report), "ranges": {place: list(ends) for place, ends in report.ranges.items()}}
-    folder.parent.mkdir(parents=True, exist_ok=True)
     save_checkpoint(folder, model, architecture=architecture, notes=notes)
     return model

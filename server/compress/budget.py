@@ -68,12 +68,20 @@ class Miss:
         wanted: Its value.
         nearest: What was reached: among `impossible` the least of all models, among `missed` that of the nearest one.
         by: The model that reached it, by its place in the table.
+        within: Among `impossible` the least of the models that keep every limit that can be kept; None where none
+            does.
     """
 
     limit: str
     wanted: float
     nearest: float
     by: int
+    within: float | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether what was reached takes a model that breaks another limit."""
+        return self.within is None or self.within > self.nearest
 
 
 @dataclass(frozen=True)
@@ -99,8 +107,7 @@ class Choice:
         if self.chosen is not None:
             return f"model {self.chosen} keeps every limit."
         if self.impossible:
-            found = "; ".join(f"{one.limit} {one.wanted:g}: {one.nearest:.3g} at best" for one in self.impossible)
-            return f"no model keeps {found}."
+            return f"no model keeps {'; '.join(map(_told, self.impossible))}."
         found = ", ".join(f"{one.limit} {one.wanted:g} ({one.nearest:.3g})" for one in self.missed)
         return f"each limit is kept by some model, all by none; the nearest, {self.nearest}, misses {found}."
 
@@ -133,17 +140,29 @@ def choose(models: Sequence[MeasuredModel], budget: Budget) -> Choice:
         chosen = min(within, key=lambda i: _rank(models[i], fastest=fastest))
         return Choice(chosen, chosen, pareto)
     nearest = min(places, key=lambda i: _excess(models[i], limits))
+    kept = {name: limit for name, limit in limits.items() if any(one.cost(name) <= limit for one in models)}
+    keeping = [one for one in models if all(one.cost(name) <= limit for name, limit in kept.items())]
     impossible = []
-    for name, limit in limits.items():
+    for name in limits:
+        if name in kept:
+            continue
         best = min(places, key=lambda i: models[i].cost(name))
-        if models[best].cost(name) > limit:
-            impossible.append(Miss(name, limit, models[best].cost(name), best))
+        least = min((one.cost(name) for one in keeping), default=None)
+        impossible.append(Miss(name, limits[name], models[best].cost(name), best, least))
     missed = tuple(
         Miss(name, limit, models[nearest].cost(name), nearest)
         for name, limit in limits.items()
         if models[nearest].cost(name) > limit
     )
     return Choice(None, nearest, pareto, tuple(impossible), missed)
+
+
+def _told(miss: Miss) -> str:
+    told = f"{miss.limit} {miss.wanted:g}: {miss.nearest:.3g} at best"
+    if not miss.alone:
+        return told
+    within = "by none" if miss.within is None else f"{miss.within:.3g} among those"
+    return f"{told}, {within} that keep every other limit"
 
 
 def _rank(model: MeasuredModel, *, fastest: bool) -> tuple[float, float, float]:

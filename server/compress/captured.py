@@ -1,7 +1,8 @@
 """Take the activations at chosen modules while a model runs, with their gradients."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,7 +34,9 @@ def captured(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Tens
 
     def keep_input(place: str) -> Any:
         def hook(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            found[place] = args[0]
+            # Of a module that is called by keywords alone nothing is known.
+            if args:
+                found[place] = args[0]
 
         return hook
 
@@ -43,6 +46,7 @@ def captured(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Tens
             if name not in modules or side not in ("", "input"):
                 raise InputError(
                     f"expected the name of a module of {type(model).__name__}, or one with ':input', found {place!r}."
+                    f"{near_name(name, modules)}"
                 )
             if side:
                 handles.append(modules[name].register_forward_pre_hook(keep_input(place)))
@@ -52,3 +56,9 @@ def captured(model: nn.Module, places: Sequence[str]) -> Iterator[dict[str, Tens
     finally:
         for handle in handles:
             handle.remove()
+
+
+def near_name(name: str, names: Iterable[str]) -> str:
+    """Return a sentence with the names that are most like another one; empty without any."""
+    near = get_close_matches(name, list(names), 3)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -7,9 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from .captured import captured
+from .captured import captured, near_name
 from .features import FeatureMatch
 from .relational import relational_loss
+
+_FEATURES, _RELATIONS = "objective.hints", "objective.relations"
+_WHOSE = ("student", "teacher")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,29 @@ class Hints:
             )
 
     @property
+    def named_pairs(self) -> tuple[tuple[str, str, str], ...]:
+        """The setting that a pair stands in, the student's place and the teacher's."""
+        related = () if self.relations is None else ((_RELATIONS, *self.relations),)
+        return (*((_FEATURES, *pair) for pair in self.features), *related)
+
+    def require_places(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Refuse names that are none of a module.
+
+        Raises:
+            InputError: The first one, with its setting and whose it was to be.
+        """
+        for setting, *pair in self.named_pairs:
+            for whose, place, model in zip(_WHOSE, pair, (student, teacher), strict=True):
+                name, _, side = place.partition(":")
+                names = dict(model.named_modules())
+                if name not in names or side not in ("", "input"):
+                    raise InputError(
+                        f"expected the name of a module of the {whose} ({type(model).__name__}), or one with ':input', "
+                        f"in {setting}, found {place!r}. Write STUDENT=TEACHER where their names differ."
+                        f"{near_name(name, names)}"
+                    )
+
+    @property
     def places(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """The places of the student and those of the teacher."""
         pairs = (*self.features, *(() if self.relations is None else (self.relations,)))
@@ -63,6 +89,7 @@ class Hinted(nn.Module):
         self.student = student
         self.hints = hints
         self._seen: dict[str, Tensor] = {}
+        hints.require_places(student, teacher)
         modes = {module: module.training for module in student.modules()}
         student.eval()
         try:
@@ -72,12 +99,7 @@ class Hinted(nn.Module):
         finally:
             for module, training in modes.items():
                 module.training = training
-        for pair in zip(*hints.places, strict=True):
-            for name, seen in zip(pair, (self._seen, taught), strict=True):
-                if name not in seen:
-                    raise InputError(
-                        f"expected a place that the samples pass through, found {name!r}, which is unused."
-                    )
+        self._require_features(taught)
         self.matches = nn.ModuleList(
             FeatureMatch(self._seen[own].shape[1], taught[other].shape[1], seed=hints.seed + i).to(
                 sample.device, sample.dtype
@@ -91,6 +113,31 @@ class Hinted(nn.Module):
             logits: Tensor = self.student(x)
         self._seen = seen
         return logits
+
+    def _require_features(self, taught: dict[str, Tensor]) -> None:
+        """Refuse places whose features cannot be compared, before anything is trained."""
+        for setting, *pair in self.hints.named_pairs:
+            found = []
+            for whose, place, seen in zip(_WHOSE, pair, (self._seen, taught), strict=True):
+                if place not in seen:
+                    raise InputError(
+                        f"expected a place of the {whose} that the samples pass through in {setting}, found {place!r}, "
+                        f"which is unused. Name another module."
+                    )
+                features: Any = seen[place]
+                if not isinstance(features, Tensor) or features.dim() < 2:
+                    told = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+                    raise InputError(
+                        f"expected features (n, d, ...) at {place!r} of the {whose} in {setting}, found {told}. Name "
+                        f"another module."
+                    )
+                found.append(features)
+            if setting == _FEATURES and found[0].dim() != found[1].dim():
+                raise InputError(
+                    f"expected features with as many axes at both places of a pair in {setting}, found "
+                    f"{tuple(found[0].shape)} at {pair[0]!r} of the student and {tuple(found[1].shape)} at {pair[1]!r} "
+                    f"of the teacher. Name places of the same kind."
+                )
 
     def loss(self, taught: dict[str, Tensor]) -> Tensor:
         """Return the loss of the features of the last `forward`, a scalar.

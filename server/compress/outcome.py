@@ -53,16 +53,27 @@ class Compression:
             return f"the best model within the budget is {named(self.models[choice.chosen])}."
         if choice.impossible:
             told = "; ".join(
-                f"{_limit(miss.limit, miss.wanted)}, found {_reached(miss)} at best" for miss in choice.impossible
+                f"{_limit(miss.limit, miss.wanted)}, found {_reached(miss)} at best{self._within(miss)}"
+                for miss in choice.impossible
             )
         else:
             limits = " and ".join(_limit(*one) for one in self.budget.limits().items())
             told = f"{limits} at once, found each kept by some model, all by none"
-        nearest = ", ".join(f"{_COSTS[miss.limit][0]} {_reached(miss)}" for miss in choice.missed)
+        nearest = " and ".join(f"{_COSTS[miss.limit][0]} {_reached(miss)}" for miss in choice.missed)
+        limits = "limit" if len(choice.missed) == 1 else "limits"
+        names = " and ".join(_COSTS[miss.limit][0] for miss in choice.missed)
         return (
-            f"expected {told}. The nearest is {named(self.models[choice.nearest])} with {nearest}. Raise the limit and "
-            f"go on with --resume, or compress further: higher compress.ratios, a smaller compress.student."
+            f"expected {told}. The nearest is {named(self.models[choice.nearest])} with {nearest}. Raise the {limits} "
+            f"of {names} above that and go on with --resume, or compress further: higher compress.ratios, a smaller "
+            f"compress.student."
         )
+
+    def _within(self, miss: Miss) -> str:
+        """Say what the models reach that keep the other limits, where another one reached more."""
+        if not miss.alone:
+            return ""
+        least = "by none" if miss.within is None else f"{miss.within:.3g} {_COSTS[miss.limit][1]} by one"
+        return f" by {named(self.models[miss.by])}, which breaks another limit, and {least} that keeps every other"
 
 
 def named(model: MeasuredModel) -> str:

@@ -2,13 +2,13 @@
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
-
-from torch import nn
 
 from ...errors import InputError, OutputExistsError, TrainingError
 from ...extras import require
@@ -18,9 +18,12 @@ from ..config.read import as_json, as_toml
 from ..data import Data, load_data, validate_data
 from ..data.identity import identity_of
 from ..folder import remove_folder
+from ..full_disk import told_if_full
+from ..run_lock import LOCK_FILE, refuse_held, run_lock
 from .aware_checkpoint import aware_model
 from .candidates import Made, Work, make_candidates, rehearse
 from .keep import keep
+from .original import original_of
 from .outcome import FORMAT, VERSION, Compression
 from .raw_samples import raw_samples
 from .search import Candidate, SearchReport, search
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 INPUTS, CONFIG = "inputs.json", "config.toml"
 CANDIDATES = "candidates"
+_FRESH = ".candidates.new.part"
 # What may differ when a run is resumed: how candidates are measured and chosen, not how they are made.
 _FREE = ("evaluation", "runtime", "max_latency_ms", "max_size_mb", "max_drop")
 
@@ -66,9 +70,10 @@ def compress_to_budget(
         table and report are written all the same.
 
     Raises:
-        InputError: If settings, data, model, steps or budget do not fit each other.
+        InputError: If settings, data, model, steps or budget do not fit each other, or another process works in `out`.
         OutputExistsError: If `out` holds something, and `resume` is false or it is no such run.
-        TrainingError: If a training fails, or the run to resume is another one. What was trained before stays.
+        TrainingError: If a training fails, the disk is full, or the run to resume is another one. What was trained, and
+            chosen, before stays.
         ConversionError: If the original cannot be exported, or another error of `acclimate.converters.convert`.
     """
     if isinstance(config, CompressConfig):
@@ -94,14 +99,22 @@ def compress_to_budget(
         evaluation=settings.compress.evaluation,
         seed=settings.training.seed,
     )
-    original, architecture = _original(settings, data)
+    original, architecture = original_of(settings.model, data)
     work = Work(settings, data, samples, folder, original, architecture, device, stage, progress, listener)
-    _open(work, contents, resume=resume)
-    begun = perf_counter()
-    made, skipped = make_candidates(work)
-    ready = perf_counter()
-    report = _search(work, made, progress)
-    return keep(work, made, skipped, report, {"candidates": ready - begun, "search": perf_counter() - ready})
+    if not _resumed(folder, resume=resume):
+        # What takes no training is tried before anything is trained, or a folder is made.
+        _rehearse(work)
+    with told_if_full("a compression", folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with run_lock(folder):
+        # Another process may have begun since.
+        _check_folder(folder, resume=resume)
+        _open(work, contents, resume=resume)
+        begun = perf_counter()
+        made, skipped = make_candidates(work)
+        ready = perf_counter()
+        report = _search(work, made, progress)
+        return keep(work, made, skipped, report, {"candidates": ready - begun, "search": perf_counter() - ready})
 
 
 def _check(settings: CompressConfig, folder: Path, *, resume: bool) -> None:
@@ -119,7 +132,13 @@ def _check(settings: CompressConfig, folder: Path, *, resume: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(f"expected a folder at {folder}, found a file. Choose another one with --out.")
-    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    refuse_held(folder)
+    _check_folder(folder, resume=resume)
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    # A lock that a killed process left holds nothing.
+    found = sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE) if folder.is_dir() else []
     if found and not resume:
         raise OutputExistsError(
             f"expected an empty folder at {folder}, found something in it. Go on with --resume, or choose another."
@@ -131,16 +150,12 @@ def _check(settings: CompressConfig, folder: Path, *, resume: bool) -> None:
         )
 
 
-def _original(settings: CompressConfig, data: Data) -> tuple[nn.Module, str]:
-    # Loading models by name needs this package itself.
-    from ..models import architecture_of, build_model
-
-    size = len(data.classes)
-    return build_model(settings.model, size, data.shape), architecture_of(settings.model, size, data.shape)
+def _resumed(folder: Path, *, resume: bool) -> bool:
+    return resume and (folder / INPUTS).exists()
 
 
 def _open(work: Work, contents: Sequence[str], *, resume: bool) -> None:
-    """Make the folder of a run, or see that it is one with the same settings, data and original."""
+    """Write what a run is begun with, or see that it is one with the same settings, data and original."""
     from ..objectives.teacher import teacher_identity
 
     config = as_json(work.config)
@@ -153,15 +168,14 @@ def _open(work: Work, contents: Sequence[str], *, resume: bool) -> None:
         "original": teacher_identity(work.original),
         "samples": {**identity_of(work.data), "contents": list(contents)},
     }
-    path = work.folder / INPUTS
-    if resume and path.exists():
+    path, config_path = work.folder / INPUTS, work.folder / CONFIG
+    if _resumed(work.folder, resume=resume):
         _same(path, inputs)
     else:
-        # What takes no training is tried before anything is trained.
-        _rehearse(work)
-        work.folder.mkdir(parents=True, exist_ok=True)
-        write_file(path, (json.dumps(inputs, indent=2) + "\n").encode(), overwrite=resume)
-    write_file(work.folder / CONFIG, as_toml(work.config).encode(), overwrite=resume)
+        with told_if_full("what it is begun with", path):
+            write_file(path, (json.dumps(inputs, indent=2) + "\n").encode(), overwrite=resume)
+    with told_if_full("the settings", config_path):
+        write_file(config_path, as_toml(work.config).encode(), overwrite=resume)
 
 
 def _rehearse(work: Work) -> None:
@@ -197,8 +211,9 @@ def _same(path: Path, inputs: dict[str, Any]) -> None:
 def _search(work: Work, made: Sequence[Made], progress: "Progress | None") -> SearchReport:
     settings, samples = work.config.compress, work.samples
     aware = "quantize-aware" in settings.steps
-    # Latencies compare only with those that were measured in turn: all are exported and measured anew.
-    remove_folder(work.folder / CANDIDATES)
+    target, fresh = work.folder / CANDIDATES, work.folder / _FRESH
+    # What an attempt that was cut off has left.
+    shutil.rmtree(fresh, ignore_errors=True)
 
     def candidate(one: Made) -> Candidate:
         return Candidate(
@@ -208,16 +223,25 @@ def _search(work: Work, made: Sequence[Made], progress: "Progress | None") -> Se
         )
 
     (work.stage or _silent)("export and measure")
-    return search(
-        [candidate(one) for one in made],
-        samples.calibration,
-        (samples.evaluation, samples.evaluation_y),
-        settings.budget,
-        folder=work.folder / CANDIDATES,
-        runtime=cast(Runtime, settings.runtime),
-        options=samples.options,
-        progress=progress,
-    )
+    try:
+        # Latencies compare only with those that were measured in turn: all are exported and measured anew.
+        found = search(
+            [candidate(one) for one in made],
+            samples.calibration,
+            (samples.evaluation, samples.evaluation_y),
+            settings.budget,
+            folder=fresh,
+            runtime=cast(Runtime, settings.runtime),
+            options=samples.options,
+            progress=progress,
+        )
+    except BaseException:
+        # Those of an earlier choice stay.
+        shutil.rmtree(fresh, ignore_errors=True)
+        raise
+    remove_folder(target)
+    fresh.rename(target)
+    return replace(found, paths=tuple(target / path.name for path in found.paths))
 
 
 def _silent(name: str) -> None:

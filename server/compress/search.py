@@ -18,6 +18,7 @@ from ...errors import AcclimateError, InputError
 from ...extras import require
 from ...files import refuse_overwrite
 from ...manifest import Runtime
+from ..full_disk import told_if_full
 from .budget import Budget, Choice, MeasuredModel, choose
 
 _BATCH = 32
@@ -99,6 +100,7 @@ def search(
         InputError: If the arguments do not fit.
         ConversionError: If the first candidate cannot be exported in float, or another error of `convert`.
         OutputExistsError: If a bundle of that name is there.
+        TrainingError: If the disk is full.
     """
     require("onnx", extra="convert", needed_by="acclimate.server.compress.search")
     target = Path(folder)
@@ -118,8 +120,8 @@ def search(
                 model = _for_8_bits(candidate, made, quantize_aware) if kind == "int8" else made
                 _export(model, calibration, path, runtime, {**(options or {}), "quantize": kind == "int8"})
             except AcclimateError as error:
-                # Without the first one there is nothing to count the drop from.
-                if not found:
+                # Without the first one there is nothing to count the drop from; a full disk fails them all.
+                if not found or isinstance(error.__cause__, OSError):
                     raise
                 failed.append((path.stem, str(error)))
             else:
@@ -166,7 +168,8 @@ def _export(
 ) -> None:
     from ...converters import convert
 
-    convert(model, calibration, out=path, runtimes=(runtime,), **options)
+    with told_if_full("a candidate", path):
+        convert(model, calibration, out=path, runtimes=(runtime,), **options)
 
 
 def _open(path: Path, runtime: Runtime) -> _Answering:

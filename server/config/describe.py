@@ -9,9 +9,9 @@ from .read import sections
 _INTRO = """# Configuration
 
 `acclimate pretrain CONFIG` reads a TOML file with the sections below but [compress], and `acclimate compress CONFIG`
-one with all of them, where `objective.name` is `"distillation"` unless it says `"supervised"`. An unknown key, a value
-of another type, or one out of its bounds is refused before anything is loaded. `--set section.key=value` changes one
-setting. Relative paths begin at the working directory.
+one with all but [transfer], where `objective.name` is `"distillation"` unless it says `"supervised"`. An unknown key,
+a value of another type, or one out of its bounds is refused before anything is loaded. `--set section.key=value`
+changes one setting. Relative paths begin at the working directory.
 
 ```toml
 [model]
@@ -53,7 +53,7 @@ def describe() -> str:
     # The blocks of compression are no part of pretraining.
     from ..compress.settings import CompressConfig
 
-    for name, kind in sections(CompressConfig).items():
+    for name, kind in {**sections(), **sections(CompressConfig)}.items():
         parts.append(f"\n## [{name}]\n\n{(kind.__doc__ or '').strip().splitlines()[0]}\n\n")
         parts.append("| setting | type | default | unit | what it does |\n|---|---|---|---|---|\n")
         parts += [_row(field, types_of(kind)[field.name]) for field in dataclasses.fields(kind)]

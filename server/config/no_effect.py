@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from ..model_folder import model_folder
+from ..training.settings import ADAPTATION
 from .read import PretrainConfig, as_json
 
 SELF_SUPERVISED = ("simclr", "barlow-twins")
+_ADAPTATION = "objective.adaptation_weight objective.layers objective.target_batch objective.guard"
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ def _listed(config: PretrainConfig) -> bool:
 
 
 _DATA = (
-    "kind validation validation_share classes labels group path_column root features standardise size channels mean "
-    "std most_pixels augment crop_scale shift rand_augment erase sample_rate seconds mels window_ms hop_ms noise masks "
-    "window stride jitter scale time_warp samples shuffle"
+    "kind validation validation_share classes labels group target target_validation domain path_column root features "
+    "standardise size channels mean std most_pixels augment crop_scale shift rand_augment erase sample_rate seconds "
+    "mels window_ms hop_ms noise masks window stride jitter scale time_warp samples shuffle"
 )
 _DISTILLATION = (
     "objective.teacher_code objective.distil_temperature objective.hard_weight objective.hint_weight "
@@ -161,9 +163,44 @@ RULES: tuple[tuple[str, Reason], ...] = (
         _when(lambda c, a: c.objective.name == "distillation", "the answers of a teacher are soft already"),
     ),
     (
+        "training.weight_decay",
+        _when(lambda c, a: c.transfer.penalty == "l2-sp", "l2-sp draws weights towards the source's instead"),
+    ),
+    (
+        "transfer.penalty_weight transfer.new_layers",
+        _when(lambda c, a: c.transfer.penalty == "none", "there is no transfer.penalty"),
+    ),
+    ("transfer.new_weight", _when(lambda c, a: c.transfer.penalty != "l2-sp", "it is of l2-sp")),
+    ("transfer.source_data transfer.fisher_samples", _when(lambda c, a: c.transfer.penalty != "ewc", "it is of ewc")),
+    (
+        "transfer.lora_alpha transfer.lora_layers",
+        _when(lambda c, a: not c.transfer.lora_rank, "transfer.lora_rank is 0"),
+    ),
+    ("transfer.rate_factor", _when(lambda c, a: c.transfer.train_last == 1, "the last block alone trains")),
+    (
         "training.patience training.monitor",
         _when(lambda c, a: not a.validated, "there are no validation samples"),
     ),
+    (
+        "training.mixup training.cutmix",
+        _when(lambda c, a: c.objective.name in ADAPTATION, "samples of two domains are not blended"),
+    ),
+    (
+        "training.patience training.monitor",
+        _when(
+            lambda c, a: c.objective.name in ADAPTATION,
+            "an objective that adapts keeps the last weights, as what is best in the source is not in the target",
+        ),
+    ),
+    (f"data.target data.target_validation data.domain {_ADAPTATION}", _other_objective(*ADAPTATION)),
+    ("objective.bandwidths", _other_objective("dan", "jan")),
+    ("objective.domain_units", _other_objective("dann")),
+    (
+        "data.target data.target_validation data.domain objective.layers objective.target_batch objective.bandwidths "
+        "objective.domain_units objective.guard",
+        _when(lambda c, a: c.objective.adaptation_weight == 0, "objective.adaptation_weight is 0"),
+    ),
+    ("data.target_validation", _when(lambda c, a: not c.objective.guard, "objective.guard is false")),
     ("objective.combine", _other_objective("multi-task")),
     ("objective.projection objective.hidden objective.probe_share", _other_objective(*SELF_SUPERVISED)),
     ("objective.temperature", _other_objective("simclr")),

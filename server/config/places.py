@@ -13,9 +13,12 @@ _PATHS = (
     "model.code",
     "data.train",
     "data.validation",
+    "data.target",
+    "data.target_validation",
     "data.root",
     "objective.teacher",
     "objective.teacher_code",
+    "transfer.source_data",
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from ...errors import InputError
 from ..data.settings import DataSettings
 from ..training.settings import ObjectiveSettings, RunSettings, TrainingSettings
+from ..transfer.settings import TransferSettings
 from .fields import as_written, convert, rule_of, types_of
 from .model import ModelSettings
 
@@ -31,6 +32,7 @@ class PretrainConfig:
         training: How it is trained.
         objective: What is minimised.
         run: Device, logs and checkpoints.
+        transfer: What of the model trains, how fast, and what holds it.
     """
 
     model: ModelSettings
@@ -38,6 +40,7 @@ class PretrainConfig:
     training: TrainingSettings = field(default_factory=TrainingSettings)
     objective: ObjectiveSettings = field(default_factory=ObjectiveSettings)
     run: RunSettings = field(default_factory=RunSettings)
+    transfer: TransferSettings = field(default_factory=TransferSettings)
 
 
 def sections(kind: type = PretrainConfig) -> dict[str, type]:
@@ -49,8 +52,8 @@ def read_config(path: Path | str, overrides: Sequence[str] = ()) -> PretrainConf
     """Read settings from a file.
 
     Args:
-        path: A TOML file with the sections model, data, training, objective and run; or the JSON that `as_json` gave.
-            Relative paths in it begin at the working directory.
+        path: A TOML file with the sections model, data, training, objective, run and transfer; or the JSON that
+            `as_json` gave. Relative paths in it begin at the working directory.
         overrides: Changes such as ``training.epochs=3``; the value is TOML, or a text as it stands.
 
     Returns:

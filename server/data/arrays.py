@@ -15,7 +15,7 @@ from ...errors import InputError, LabelError
 from ...numpy_files import open_npz
 from .fingerprint import Fingerprint, fingerprint
 from .found import UNLABELLED, Form, Found
-from .settings import DataSettings
+from .settings import UNREAD, DataSettings
 
 
 class RowNames(Sequence[str]):
@@ -105,9 +105,10 @@ def find_arrays(arrays: Mapping[str, Any], source: str, settings: DataSettings) 
     if x.dtype.kind not in "uif":
         raise InputError(f"{source}: expected x as numbers, found {x.dtype}. Convert it.")
     x, form = _formed(x, source, settings)
-    wanted = settings.labels or (("y",) if "y" in arrays else ())
+    wanted = () if settings.labels == UNREAD else settings.labels or (("y",) if "y" in arrays else ())
     labels = tuple(text_labels(array_of(arrays, name, len(x), source), f"{source}: {name}") for name in wanted)
     groups = None if settings.group is None else _texts(array_of(arrays, settings.group, len(x), source))
+    domains = None if settings.domain is None else _texts(array_of(arrays, settings.domain, len(x), source))
     return Found(
         ArrayReader(_shared(x)),
         labels or ([UNLABELLED] * len(x),),
@@ -116,6 +117,7 @@ def find_arrays(arrays: Mapping[str, Any], source: str, settings: DataSettings) 
         groups,
         form,
         f"{len(x)} samples in {source}",
+        domains=domains,
     )
 
 

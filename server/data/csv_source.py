@@ -10,7 +10,7 @@ from .arrays import ArrayReader
 from .csv_table import CsvTable, read_csv
 from .found import UNLABELLED, Found
 from .image_files import IMAGES, ImageReader, channels_of
-from .settings import DataSettings
+from .settings import UNREAD, DataSettings
 from .sounds import SoundReader
 from .texts import Texts
 
@@ -32,9 +32,8 @@ def find_table(path: Path, settings: DataSettings) -> Found:
     values = table.numbers(feature_columns(table, tasks, settings))
     names = [table.name(row) for row in range(len(table))]
     source = f"{len(table)} rows of {values.shape[1]} numbers in {path.name}"
-    return Found(
-        ArrayReader(torch.from_numpy(values)), labels, tasks, names, groups_of(table, settings), "table", source
-    )
+    groups, domains = groups_of(table, settings), domains_of(table, settings)
+    return Found(ArrayReader(torch.from_numpy(values)), labels, tasks, names, groups, "table", source, domains=domains)
 
 
 def find_listed_files(path: Path, settings: DataSettings) -> Found:
@@ -53,10 +52,10 @@ def find_listed_files(path: Path, settings: DataSettings) -> Found:
     root = Path(settings.root or path.parent).absolute()
     ends = [_ending(root, text, table.name(row)) for row, text in enumerate(listed)]
     endings = set(ends)
-    groups = groups_of(table, settings)
+    groups, domains = groups_of(table, settings), domains_of(table, settings)
     if endings == {".wav"}:
         source = f"{len(listed)} WAV files listed in {path.name}"
-        return Found(SoundReader(root, listed), labels, tasks, listed, groups, "sound", source)
+        return Found(SoundReader(root, listed), labels, tasks, listed, groups, "sound", source, domains=domains)
     if strange := sorted(endings - set(IMAGES)):
         row = ends.index(strange[0])
         raise InputError(
@@ -64,24 +63,25 @@ def find_listed_files(path: Path, settings: DataSettings) -> Found:
             f"Convert it, or take it out."
         )
     reader = ImageReader(root, listed, settings.channels or channels_of(root, listed), settings.most_pixels)
-    return Found(reader, labels, tasks, listed, groups, "image", f"{len(listed)} images listed in {path.name}")
+    source = f"{len(listed)} images listed in {path.name}"
+    return Found(reader, labels, tasks, listed, groups, "image", source, domains=domains)
 
 
 def label_columns(table: CsvTable, settings: DataSettings) -> tuple[tuple[Sequence[str], ...], tuple[str, ...]]:
     """Return the labels of each task and the names of the tasks; an empty cell is unlabelled."""
     wanted = settings.labels or ((_LABEL,) if _LABEL in table.columns else ())
-    if not wanted:
+    if not wanted or wanted == UNREAD:
         return ([UNLABELLED] * len(table),), (_LABEL,)
     return tuple(table.column(name, "data.labels") for name in wanted), wanted
 
 
 def feature_columns(table: CsvTable, tasks: Sequence[str], settings: DataSettings) -> tuple[str, ...]:
-    """Return the columns with numbers: those named, or all but labels and group.
+    """Return the columns with numbers: those named, or all but labels, group and domain.
 
     Raises:
         InputError: If none is left.
     """
-    apart = {*tasks, settings.group}
+    apart = {*tasks, settings.group, settings.domain}
     names = settings.features or tuple(name for name in table.columns if name not in apart)
     if not names:
         raise InputError(f"{table.path.name}: expected columns with numbers, found {', '.join(table.columns)}.")
@@ -91,6 +91,11 @@ def feature_columns(table: CsvTable, tasks: Sequence[str], settings: DataSetting
 def groups_of(table: CsvTable, settings: DataSettings) -> Sequence[str] | None:
     """Return the group of each row, or None where the settings name no column."""
     return None if settings.group is None else table.column(settings.group, "data.group")
+
+
+def domains_of(table: CsvTable, settings: DataSettings) -> Sequence[str] | None:
+    """Return the source domain of each row, or None where the settings name no column."""
+    return None if settings.domain is None else table.column(settings.domain, "data.domain")
 
 
 def _ending(root: Path, text: str, where: str) -> str:

@@ -25,6 +25,7 @@ class Found:
             series ``(t, c)``, or a row of a table ``(d,)``, all ``float32``.
         source: What it is, in words.
         classes: Names of classes that are known to be there, with or without samples.
+        domains: Source domain of each; None without.
     """
 
     reader: Reader
@@ -35,3 +36,4 @@ class Found:
     form: Form
     source: str
     classes: tuple[str, ...] = ()
+    domains: Sequence[str] | None = None

@@ -6,7 +6,7 @@ from typing import Any
 
 from .split import Data, Split
 
-_NAMES = {"train": "training", "validation": "validation"}
+_NAMES = {"train": "training", "validation": "validation", "target": "target", "held": "labelled target"}
 
 
 def identity_of(data: Data, contents: Sequence[str] = ()) -> dict[str, Any]:
@@ -24,7 +24,10 @@ def identity_of(data: Data, contents: Sequence[str] = ()) -> dict[str, Any]:
         "classes": [list(task.classes) for task in data.tasks] or [list(data.classes)],
         "shape": list(data.shape),
     }
-    for place, (part, split) in enumerate(zip(_NAMES, (data.train, data.validation), strict=True)):
+    parts: dict[str, Split | None] = {"train": data.train, "validation": data.validation}
+    # Only of runs that adapt, so that what others noted stays the same.
+    parts |= {} if data.target is None else {"target": data.target, "held": data.target_validation}
+    for place, (part, split) in enumerate(parts.items()):
         own = {**_part(split), "contents": contents[place] if place < len(contents) else None}
         found |= {f"{part}_{name}": value for name, value in own.items()}
     return found

@@ -24,6 +24,7 @@ from .shard_source import load_shards
 from .shards import ShardSamples
 from .sounds import SoundTransform, find_sound_folder
 from .split import Data, Split
+from .target import no_labels, require_form, require_shape, target_seed, target_settings
 from .texts import Chosen
 
 _AUGMENTS = {
@@ -54,6 +55,8 @@ def load_data(settings: DataSettings, *, seed: int) -> Data:
     """
     kind = kind_of(settings.train, settings)
     if kind == "shards":
+        if settings.target is not None:
+            raise InputError("expected data.train in files or arrays with data.target, found shards. Unpack them.")
         return load_shards(settings, seed=seed)
     train, validation = _find(settings.train, kind, settings)
     if settings.validation is not None:
@@ -74,7 +77,32 @@ def load_data(settings: DataSettings, *, seed: int) -> Data:
         validated: Split | None = _split(validation, np.arange(len(validation.names)), labels[1], transform, None)
     else:
         validated = _split(train, second, labels[0], transform, None) if len(second) else None
-    return Data(trained, validated, tasks[0].classes, _shape(trained), train.source, tasks, mean, std)
+    loaded = Data(trained, validated, tasks[0].classes, _shape(trained), train.source, tasks, mean, std)
+    return loaded if settings.target is None else _with_target(loaded, train, kind, transform, settings, seed)
+
+
+def _with_target(data: Data, train: Found, kind: str, transform: Transform, settings: DataSettings, seed: int) -> Data:
+    """Add the samples of the target, prepared as those trained on."""
+
+    def found(place: str, own: DataSettings) -> Found:
+        its_kind = kind_of(place, settings)
+        if its_kind == "shards":
+            raise InputError(f"expected a target in files or arrays, found the shards {place!r}. Unpack them.")
+        return _find(place, its_kind, own)[0]
+
+    def split(part: Found, labels: NDArray[np.int64], own_seed: int | None) -> Split:
+        require_form(part, train)
+        made = _split(part, np.arange(len(part.names)), labels, transform, own_seed)
+        require_shape(part, data.shape, _shape(made))
+        return made
+
+    target = found(str(settings.target), target_settings(settings, kind))
+    held = None
+    if settings.target_validation is not None:
+        labelled = found(settings.target_validation, replace(settings, group=None, domain=None))
+        held = split(labelled, encode(labelled, data.tasks), None)
+    own_seed = target_seed(seed) if settings.augment else None
+    return replace(data, target=split(target, no_labels(target, data.tasks), own_seed), target_validation=held)
 
 
 def kind_of(source: str, settings: DataSettings) -> str:
@@ -215,8 +243,10 @@ def _split(
     found: Found, rows: NDArray[np.int64], labels: NDArray[np.int64], transform: Transform, seed: int | None
 ) -> Split:
     dataset = Samples(found.reader, rows.astype(np.int64), labels[rows], transform, seed=seed)
-    groups = None if found.groups is None else [found.groups[row] for row in rows]
-    return Split(dataset, labels[rows], Chosen(found.names, rows), groups)
+    groups, domains = (
+        None if texts is None else [texts[row] for row in rows] for texts in (found.groups, found.domains)
+    )
+    return Split(dataset, labels[rows], Chosen(found.names, rows), groups, domains)
 
 
 def _shape(split: Split) -> tuple[int, ...]:

@@ -58,12 +58,13 @@ class DataReport:
         """Refuse data with errors.
 
         Raises:
-            InputError: If there are any; the message tells all of them.
+            InputError: If there are any; the message tells all of them, a single one by itself.
         """
         if self.errors:
+            if len(self.errors) == 1:
+                raise InputError(self.errors[0].message)
             told = "\n".join(f"  {finding.message}" for finding in self.errors)
-            count = f"{len(self.errors)} error{'s' * (len(self.errors) > 1)}"
-            raise InputError(f"expected data to train on, found {count}:\n{told}")
+            raise InputError(f"expected data to train on, found {len(self.errors)} errors:\n{told}")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -11,6 +11,9 @@ AUDIO_AUGMENTS = ("shift", "noise", "spec-augment")
 SERIES_AUGMENTS = ("jitter", "scale", "time-warp")
 _AUGMENTS = tuple(dict.fromkeys(IMAGE_AUGMENTS + AUDIO_AUGMENTS + SERIES_AUGMENTS))
 
+# Stands for the labels in settings that find a target: none is read.
+UNREAD = ("",)
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -37,6 +40,18 @@ class DataSettings:
     )
     group: str | None = setting(
         None, "Column or array that names whom or where a sample is from; no group is in both parts."
+    )
+    target: str | None = setting(
+        None,
+        "The same for the domain that the objectives dann, dan, jan and deep-coral adapt to; its labels are not read.",
+    )
+    target_validation: str | None = setting(
+        None, "Labelled samples of the target, which decide whether adaptation helped; none judges without labels."
+    )
+    domain: str | None = setting(
+        None,
+        "Column or array that names the source domain of a training sample, each to be adapted by itself; none takes "
+        "all as one.",
     )
     path_column: str | None = setting(None, "Column of a .csv with the path of each sample's image or WAV file.")
     root: str | None = setting(None, "Folder that paths in a .csv begin at and stay below; none is that of the .csv.")

@@ -21,12 +21,14 @@ class Split:
         labels: ``(n,)`` or ``(n, tasks) int64``; None where they are only known while reading.
         names: File or row of each sample, for messages; None likewise.
         groups: Group of each sample; None without groups.
+        domains: Source domain of each sample; None where all are of one.
     """
 
     dataset: Dataset[Any]
     labels: Labels | None
     names: Sequence[str] | None
     groups: Sequence[str] | None
+    domains: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Data:
         tasks: All tasks, at least one.
         mean: What was taken from each channel or column.
         std: What each was divided by.
+        target: Samples of the domain to adapt to, without labels; None without such.
+        target_validation: Labelled samples of it; None without such.
     """
 
     train: Split
@@ -65,3 +69,5 @@ class Data:
     tasks: tuple[Task, ...]
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    target: Split | None = None
+    target_validation: Split | None = None

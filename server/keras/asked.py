@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import InputError
 from ..model_folder import model_folder
+from ..transfer.settings import TransferSettings
 from .process import keras_python
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def check_settings(settings: "PretrainConfig") -> None:
         InputError: The first such setting, by name.
         MissingExtraError: If no Python that could do it has TensorFlow.
     """
-    model, training, run = settings.model, settings.training, settings.run
+    model, training, run, transfer = settings.model, settings.training, settings.run, settings.transfer
     asked, processes = asked_model(model.name), os.environ.get("WORLD_SIZE", "1")
     whole = "Save the model whole, with model.save('model.keras'), and name that file."
     # What was asked for, whether it is refused, and what to do.
@@ -78,6 +79,7 @@ def check_settings(settings: "PretrainConfig") -> None:
         ("objective.name", settings.objective.name, settings.objective.name != "supervised", "Set it to supervised."),
         ("training.accumulation", training.accumulation, training.accumulation > 1, "Lower training.batch_size."),
         ("training.precision", training.precision, training.precision == "float16", "Choose bfloat16 or float32."),
+        ("[transfer]", transfer, transfer != TransferSettings(), "Leave the section out: Keras models train whole."),
         (
             "training.precision",
             training.precision,

@@ -151,8 +151,12 @@ def _told(error: Exception) -> dict[str, str]:
         return {"error": type(error).__name__, "message": str(error)}
     kind = type(error).__name__
     memory = isinstance(error, MemoryError) or kind == "ResourceExhaustedError"
-    advice = "Lower training.batch_size" if memory else "Nothing is lost since the last checkpoint: mend that"
+    advice = (
+        "Lower training.batch_size, and begin anew in another folder"
+        if memory
+        else "Nothing is lost since the last checkpoint: mend that, and resume"
+    )
     return {
         "error": "TrainingError",
-        "message": f"expected TensorFlow to train the model, found {kind}: {short(error)}. {advice}, and resume.",
+        "message": f"expected TensorFlow to train the model, found {kind}: {short(error)}. {advice}.",
     }

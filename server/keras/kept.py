@@ -11,9 +11,10 @@ from ..checkpoint import RECORD_FILE, Checkpoint, read_record, record_of
 from ..config.read import PretrainConfig
 from ..data.split import Data
 from ..folder import new_folder
+from ..full_disk import told_if_full
 from ..model_folder import MODEL_FOLDER
 from ..training.best_folders import BestFolders
-from ..training.breakdown import breakdown_of, write_breakdowns
+from ..training.breakdown import VALIDATION_FILE, breakdown_of, write_breakdowns
 from ..training.kept import KeptNotes, notes_of, read_notes
 from ..training.metrics import Counts, metrics_of
 from .asked import MODEL_FILE
@@ -51,14 +52,14 @@ class KerasKept:
         """
         target = self.folders.make_room(step)
         notes = notes_of(self.data, self.settings, step, tuple(map(metrics_of, counts)))
-        versions = {name: tools[name] for name in ("keras", "tensorflow") if name in tools}
-        architecture = json.dumps({"kind": _KIND, "name": self.settings.model.name, **versions})
-        with new_folder(target) as folder:
+        architecture = json.dumps({"kind": _KIND, "name": self.settings.model.name, **trained_with(tools)})
+        with told_if_full("the best weights", target), new_folder(target) as folder:
             file = folder / MODEL_FILE
             save(file)
             record = record_of(Checkpoint(architecture, _hash(file), notes))
             (folder / RECORD_FILE).write_bytes(record)
-        write_breakdowns(target, step, tuple(map(breakdown_of, counts)))
+        with told_if_full("what scores are made of", target / VALIDATION_FILE):
+            write_breakdowns(target, step, tuple(map(breakdown_of, counts)))
         self.folders.remove_old(step)
 
     def load(self) -> KeptNotes:
@@ -75,6 +76,15 @@ class KerasKept:
                 f"again, or train again."
             )
         return read_notes(checkpoint.notes, path)
+
+
+def trained_with(tools: Mapping[str, Any]) -> dict[str, str]:
+    """Return the versions of what trains a model, by name.
+
+    Args:
+        tools: Of TensorFlow's process.
+    """
+    return {name: str(tools[name]) for name in ("keras", "tensorflow", "tensorflow-cpu") if name in tools}
 
 
 def _hash(file: Path) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ...errors import TrainingError
 from ..training.batches import Batch
+from ..training.divergence import warn_of_growth
 from ..training.evaluate import evaluate
 from ..training.logs import Log
 from ..training.loop import Listener, Progress
@@ -80,6 +81,7 @@ class KerasLoop:
                 self._epoch()
             if plan.validation is None:
                 self._keep(())
+        warn_of_growth(self.position.epochs)
         return self._speed()
 
     def _opened_log(self) -> Log:
@@ -157,7 +159,7 @@ class KerasLoop:
                 workers=plan.run.workers,
             )
             tasks = tuple(map(metrics_of, counts))
-            record |= position.judge(tasks, plan.training.monitor, lambda: self._keep(counts))
+            record |= position.judge(tasks, plan.training, lambda: self._keep(counts))
             self.process.ask("swap", averaged=False)
         position.end_epoch(record)
         self._write(record)
@@ -203,6 +205,6 @@ class KerasLoop:
         return (
             f"expected a finite loss and gradient, found loss {loss} and gradient norm {norm} in step "
             f"{self.position.step + 1} (samples {names}{', ...' if len(keys) > 4 else ''}). Nothing was written since "
-            f"the last checkpoint. Lower training.learning_rate of {self.plan.training.learning_rate}, or check these "
-            f"samples, and resume."
+            f"the last checkpoint. Lower training.learning_rate of {self.plan.training.learning_rate:g} or mend these "
+            f"samples, and begin anew in another folder."
         )

@@ -22,7 +22,7 @@ from ..training.position import CHECKPOINTS, check_config
 from ..training.samples import training_batches
 from ..training.state import load_record, newest
 from .asked import asked_model
-from .kept import KerasKept
+from .kept import KerasKept, trained_with
 from .logits import KerasFile, KerasLogits
 from .loop import KerasLoop
 from .process import KerasProcess
@@ -105,6 +105,7 @@ def run_keras(
                 contents=contents,
                 device="cuda" if process.tools.get("gpus") else "cpu",
                 processes=1,
+                tools=trained_with(process.tools),
             )
             speed = KerasLoop(process, plan, kept, engine, progress, listener).run(resume=resume)
             kept.folders.finish()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ..training.settings import ObjectiveSettings
+from ..training.settings import ADAPTATION, ObjectiveSettings
+from .adaptation import Adapted, places_of
 from .barlow_twins import BarlowTwins
 from .distillation import Distillation
 from .multi_task import MultiTask
@@ -37,6 +38,7 @@ def make_objective(
     seed: int = 0,
     teacher: nn.Module | None = None,
     shape: tuple[int, ...] = (),
+    sources: int = 1,
 ) -> nn.Module:
     """Put a model into the module that trains it.
 
@@ -48,7 +50,8 @@ def make_objective(
         head: Name of the head that objectives without labels set aside; auto takes the last linear layer.
         seed: Fixes the first weights of what is added to the model.
         teacher: Of the objective distillation. It stays as it is, a copy is asked.
-        shape: Of one sample, for the objective distillation.
+        shape: Of one sample, for the objectives distillation and those that adapt.
+        sources: Source domains, for objectives that adapt.
 
     Raises:
         InputError: If objective, tasks and model do not fit.
@@ -80,4 +83,18 @@ def make_objective(
         first = next(model.parameters())
         sample = torch.zeros(2, *shape, dtype=first.dtype, device=first.device)
         return Distillation(model, copy.deepcopy(teacher).to(first.device), classes[0], settings, sample)
+    if settings.name in ADAPTATION:
+        first = next(model.parameters())
+        sample = torch.zeros(2, *shape, dtype=first.dtype, device=first.device)
+        places = places_of(model, settings, head)
+        return Adapted(
+            model,
+            classes[0],
+            settings,
+            places,
+            sample,
+            sources=sources,
+            label_smoothing=label_smoothing,
+            seed=seed,
+        )
     return Supervised(model, classes[0], label_smoothing)

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from ..report import Column, Fact, Report, Section, Table, write_report
+from ..training.divergence import grown_loss
 from .curves import training_curves
 from .folder import RunFolder, read_run
 from .record import RunRecord
@@ -69,7 +70,9 @@ def _summary(run: RunFolder) -> str:
     else:
         told = ", ".join(f"{task.name} {task.metrics.accuracy:.1%}" for task in run.tasks)
         scores = f" Validation accuracy by task: {told}."
-    return f"{state}{source}: {model}, {objective}.{best}{scores}"
+    grown = grown_loss(run.records("epoch"))
+    diverged = "" if grown is None else f" {grown[0].upper()}{grown[1:]}"
+    return f"{state}{source}: {model}, {objective}.{best}{scores}{diverged}"
 
 
 def _facts(run: RunFolder) -> tuple[Fact, ...]:

@@ -59,13 +59,20 @@ def _sentence(models: Sequence[MeasuredModel], choice: Choice, limits: dict[str,
     if choice.impossible:
         why = " ".join(
             f"No model keeps {_COSTS[miss.limit]} at most {_value(miss.limit, miss.wanted)}: the least is "
-            f"{_value(miss.limit, miss.nearest)}, of {_name(models, miss.by)}."
+            f"{_value(miss.limit, miss.nearest)}, of {_name(models, miss.by)}{_within(miss)}."
             for miss in choice.impossible
         )
     else:
         why = "Each limit is kept by some model, all of them by none."
     nearest = f"The nearest is {_name(models, choice.nearest)}, which has {_misses(choice.missed)}."
     return f"Asked for: {told}. Nothing was chosen. {why} {nearest}"
+
+
+def _within(miss: Miss) -> str:
+    if not miss.alone:
+        return ""
+    least = "none keeps" if miss.within is None else f"it is {_value(miss.limit, miss.within)} of those that keep"
+    return f", which breaks another limit; {least} every other limit"
 
 
 def _misses(missed: tuple[Miss, ...]) -> str:

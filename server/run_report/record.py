@@ -104,6 +104,7 @@ def begin_record(
     contents: Sequence[str] = (),
     device: str,
     processes: int,
+    tools: Mapping[str, str] | None = None,
 ) -> None:
     """Write what a run is made with; a failure is a warning. Earlier attempts stay noted.
 
@@ -115,11 +116,13 @@ def begin_record(
         contents: Hashes of the content of the samples to train on, and to validate on; none where not known.
         device: Kind of device that it runs on.
         processes: How many.
+        tools: Versions of what another process trains with, by name.
     """
     known = [*contents, None, None]
     last = newest(folder / CHECKPOINTS)
     step = 0 if last is None else int(last.name.rpartition("-")[2])
-    attempt = Attempt(step, datetime.now(UTC).isoformat(timespec="seconds"), device, processes, _versions())
+    versions = {**_versions(), **(tools or {})}
+    attempt = Attempt(step, datetime.now(UTC).isoformat(timespec="seconds"), device, processes, versions)
     try:
         before = read_record(folder)
     except TrainingError:

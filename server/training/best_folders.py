@@ -39,15 +39,10 @@ class BestFolders:
 
     def remove_old(self, step: int) -> None:
         """Remove all weights but those of a step and of those that a checkpoint notes as the best."""
-        known = {step}
-        for path in all_states(self.folder / CHECKPOINTS):
-            # From a damaged one nobody resumes.
-            with suppress(TrainingError):
-                known.add(position_of(load_record(path), path).best.step)
-        self._remove_but(known)
+        self._remove_but({step} | self._noted())
 
     def settle(self, config: Mapping[str, Any], *, main: bool) -> None:
-        """Drop weights that the checkpoint to resume from does not know: an attempt that was cut off had kept them.
+        """Drop weights that no checkpoint up to the newest knows: an attempt that was cut off had kept them.
 
         Args:
             config: Settings and data of the run; with others nothing is dropped.
@@ -65,7 +60,8 @@ class BestFolders:
             found = position_of(record, path).best
             best = None if found.score is None else found.step
         if main:
-            self._remove_but({step for step in self._found() if step <= (best or 0)})
+            # Whoever removes the newest checkpoint resumes from an earlier one, with the best that this one notes.
+            self._remove_but({step for step in self._noted() if step <= (best or 0)})
         if best is not None and best not in self._found():
             raise TrainingError(
                 f"expected the best weights so far at {self._path(best)}, as {path} notes, found none. Put that folder "
@@ -89,6 +85,15 @@ class BestFolders:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"{_BEST}-{step:09d}"
+
+    def _noted(self) -> set[int]:
+        """Return the steps of the best weights that checkpoints note."""
+        noted = set()
+        for path in all_states(self.folder / CHECKPOINTS):
+            # From a damaged one nobody resumes.
+            with suppress(TrainingError):
+                noted.add(position_of(load_record(path), path).best.step)
+        return noted
 
     def _found(self) -> dict[int, Path]:
         paths = {path: _NAME.fullmatch(path.name) for path in self.folder.glob(f"{_BEST}-*")}

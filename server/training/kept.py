@@ -1,7 +1,7 @@
 """The weights that a run keeps: whole, on the processor, on disk under their name once they are the best."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from ..checkpoint import load_checkpoint, save_checkpoint
 from ..config.read import PretrainConfig, as_json
 from ..data.load import data_notes
 from ..data.split import Data
+from ..full_disk import told_if_full
 from ..model_folder import MODEL_FOLDER
 from ..objectives.make import SELF_SUPERVISED
 from ..objectives.projector import last_linear, set_head
 from .best_folders import BestFolders
-from .breakdown import breakdown_of, write_breakdowns
+from .breakdown import VALIDATION_FILE, breakdown_of, write_breakdowns
+from .divergence import require_scores
 from .metrics import Counts, Metrics, metrics_of
 from .probe import linear_probe
 
@@ -67,6 +69,8 @@ class Kept:
         self.settings, self.data, self.architecture = settings, data, architecture
         self.device = device
         self.model = copy.deepcopy(model).cpu()
+        # Turns the state of the model that trains into that of the one that is kept: adapters become part of it.
+        self.plain: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
         self.unlabelled = settings.objective.name in SELF_SUPERVISED
         head = settings.model.head
         self.head = last_linear(model) if self.unlabelled and head == "auto" else head
@@ -82,14 +86,17 @@ class Kept:
         """
         prefix = "projected.model." if self.unlabelled else "model."
         own = {name.removeprefix(prefix): tensor for name, tensor in weights.items() if name.startswith(prefix)}
-        self.model.load_state_dict(own)
+        self.model.load_state_dict(self.plain(own))
         if self.unlabelled:
             counts = self._probe()
+        metrics = tuple(map(metrics_of, counts))
+        require_scores(metrics, step, self.settings.training.learning_rate)
         target = self.folders.make_room(step)
-        notes = notes_of(self.data, self.settings, step, tuple(map(metrics_of, counts)))
+        notes = notes_of(self.data, self.settings, step, metrics)
         save_checkpoint(target, self.model, architecture=self.architecture, notes=notes)
         # Whoever dies before this resumes from a checkpoint before these weights, which are then made again.
-        write_breakdowns(target, step, tuple(map(breakdown_of, counts)))
+        with told_if_full("what scores are made of", target / VALIDATION_FILE):
+            write_breakdowns(target, step, tuple(map(breakdown_of, counts)))
         self.folders.remove_old(step)
 
     def _probe(self) -> tuple[Counts, ...]:

@@ -4,12 +4,14 @@ import json
 import struct
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from ...extras import require
 from ...files import write_file
+from ..full_disk import told_if_full
 
 LOG_FILE = "log.jsonl"
 
@@ -21,20 +23,31 @@ class Log:
         folder: Of the run.
         step: The step that the run begins at: records of later ones, of an attempt that was cut off, are removed.
         tensorboard: Whether event files are written, too, in the folder ``tensorboard``.
+
+    Raises:
+        TrainingError: If the disk is full.
     """
 
     def __init__(self, folder: Path, *, step: int, tensorboard: bool) -> None:
         path = folder / LOG_FILE
         kept = [line for line in _lines(path) if line.get("step", 0) <= step]
-        write_file(path, b"".join(map(_line, kept)), overwrite=True)
-        self._file = path.open("ab", buffering=0)
-        self._events = _Events(folder / "tensorboard", step) if tensorboard else None
+        with told_if_full("the log", path):
+            write_file(path, b"".join(map(_line, kept)), overwrite=True)
+            self._path, self._events = path, _Events(folder / "tensorboard", step) if tensorboard else None
+            self._file = path.open("ab")
 
     def write(self, record: Mapping[str, Any]) -> None:
-        """Append a record; numbers in it go to TensorBoard, too."""
-        self._file.write(_line(record))
-        if self._events is not None:
-            self._events.write(record)
+        """Append a record; numbers in it go to TensorBoard, too.
+
+        Raises:
+            TrainingError: If the disk is full.
+        """
+        with told_if_full("the log", self._path):
+            self._file.write(_line(record))
+            # Whoever is killed next has it.
+            self._file.flush()
+            if self._events is not None:
+                self._events.write(record)
 
     def __enter__(self) -> "Log":
         return self
@@ -42,9 +55,11 @@ class Log:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
-        if self._events is not None:
-            self._events.close()
+        for file in (self._file, self._events):
+            # What could not be written was told by whoever wrote it.
+            with suppress(OSError):
+                if file is not None:
+                    file.close()
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset, IterableDataset
 
 from .average import Average
 from .batches import Batch
+from .divergence import warn_of_growth
 from .evaluate import evaluate
 from .logs import Log
 from .metrics import Counts, metrics_of
@@ -77,11 +78,12 @@ class _Loop:
         if resume:
             self.position = restore(plan.folder / CHECKPOINTS, self.trainee, self.average, plan.config)
         with deaths_told(plan.run.workers), self._opened_log() as self.log:
-            self.trainee.prepared.train()
             while self.position.epoch < training.epochs and not self.position.patience_ended(training.patience):
                 self._epoch()
             if plan.validation is None:
                 self._keep(())
+        if self.main:
+            warn_of_growth(self.position.epochs)
         return self.position, self._speed()
 
     def _opened_log(self) -> AbstractContextManager[Log | None]:
@@ -94,6 +96,8 @@ class _Loop:
 
     def _epoch(self) -> None:
         plan, position = self.plan, self.position
+        # Validation went back to the mode of all.
+        self.trainee.begin_training()
         begin = position.step - position.epoch * plan.batches.steps
         with closing(plan.batches.epoch(position.epoch, begin)) as batches:
             self._take_steps(batches)
@@ -131,7 +135,7 @@ class _Loop:
         if plan.validation is not None:
             counts = self._validate(plan.validation)
             tasks = tuple(map(metrics_of, counts))
-            record |= position.judge(tasks, plan.training.monitor, lambda: self._keep(counts))
+            record |= position.judge(tasks, plan.training, lambda: self._keep(counts))
         position.end_epoch(record)
         self._write(record)
         self._store()

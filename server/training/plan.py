@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import Dataset
 
 from .batches import Batches
+from .paired import PairedBatches
 from .settings import RunSettings, TrainingSettings
 
 
@@ -28,7 +29,7 @@ class Plan:
 
     training: TrainingSettings
     run: RunSettings
-    batches: Batches
+    batches: Batches | PairedBatches
     validation: Dataset[Any] | None
     classes: tuple[int, ...]
     folder: Path

@@ -12,8 +12,10 @@ from ...errors import TrainingError
 from ..data.identity import other_samples
 from ..folder import remove_parts
 from .average import Average, copy_state
+from .divergence import require_scores
 from .metrics import Metrics
-from .sharding import full, sharded_like
+from .settings import TrainingSettings
+from .sharding import full, local, sharded_like
 from .state import State, load_state, newest, save_state
 from .steps import Trainee, whole
 from .stopping import Best, score_of
@@ -52,16 +54,20 @@ class Position:
         self.loss_sum += loss
         self.loss_count += 1
 
-    def judge(self, tasks: tuple[Metrics, ...], monitor: str, keep: Callable[[], None]) -> dict[str, Any]:
+    def judge(self, tasks: tuple[Metrics, ...], training: TrainingSettings, keep: Callable[[], None]) -> dict[str, Any]:
         """Take in the scores of an epoch, and return what the log says of them.
 
         Args:
             tasks: The scores, one per task.
-            monitor: Which of them decides.
+            training: Which of them decides.
             keep: Called where they are the best so far.
+
+        Raises:
+            TrainingError: If they are not finite; nothing is taken in or kept.
         """
-        score = score_of(tasks, monitor)
-        best = self.best.after(score, self.step)
+        require_scores(tasks, self.step, training.learning_rate)
+        score = score_of(tasks, training.monitor)
+        best = Best(score, self.step) if training.monitor == "last" else self.best.after(score, self.step)
         if best.step == self.step:
             keep()
         self.best = best
@@ -103,6 +109,8 @@ def store(
     tensors = {"module": whole(trainee.module.state_dict()), "optimizer": _optimizer_tensors(trainee)}
     if average is not None:
         tensors["average"] = whole(average.state)
+    if held := _penalty_tensors(trainee):
+        tensors["penalty"] = whole(held)
     if trainee.engine.is_main_process:
         scaler = trainee.engine.scaler
         record = {
@@ -138,13 +146,17 @@ def restore(folder: Path, trainee: Trainee, average: Average | None, config: Map
     state = load_state(path)
     check_config(state.record.get("config"), config, path)
     position = position_of(state.record, path)
-    names = {"module", "optimizer"} | ({"average"} if average is not None else set())
+    held = _penalty_tensors(trainee)
+    names = {"module", "optimizer"} | ({"average"} if average is not None else set()) | ({"penalty"} if held else set())
     if state.tensors.keys() != names:
         raise TrainingError(f"expected {sorted(names)} in {path}, found {sorted(state.tensors)}. Begin anew.")
     module = trainee.module.state_dict()
     copy_state(trainee.module, _fitting(state.tensors["module"], module, path))
     if average is not None:
         average.state = _fitting(state.tensors["average"], average.state, path)
+    if held:
+        for name, tensor in _fitting(state.tensors["penalty"], held, path).items():
+            local(held[name]).copy_(local(tensor))
     _fill_optimizer(trainee, state.tensors["optimizer"], path)
     if trainee.engine.scaler is not None and state.record.get("scaler"):
         _fill_scaler(trainee, state.record["scaler"], path)
@@ -187,6 +199,10 @@ def _checked(record: Mapping[str, Any], key: str, kind: type, path: Path) -> Any
         what = {int: "a count", float: "a number", list: "a list", dict: "an object"}[kind]
         raise TrainingError(f"expected {key} in {path} as {what}, found {value!r:.60}. {_ADVICE}")
     return value
+
+
+def _penalty_tensors(trainee: Trainee) -> dict[str, Tensor]:
+    return {} if trainee.penalty is None else trainee.penalty.tensors()
 
 
 def _optimizer_tensors(trainee: Trainee) -> dict[str, Tensor]:

@@ -9,11 +9,33 @@ from torch.utils.data import Dataset, IterableDataset
 
 from ...errors import InputError
 from ..config.read import PretrainConfig
-from ..data.split import Split
+from ..data.split import Data, Split
+from ..objectives.make import SELF_SUPERVISED
 from .batches import Batch, Batches, read_batch, step_size
+from .settings import ADAPTATION
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+
+def require_classes(objective: str, data: Data) -> None:
+    """Refuse data without labels where an objective needs them; before a model is built for its classes.
+
+    Args:
+        objective: Its name.
+        data: What is trained on.
+
+    Raises:
+        InputError: If it has no class.
+    """
+    if data.classes or objective in SELF_SUPERVISED:
+        return
+    advice = (
+        "Set data.classes to those of the teacher, and label some samples"
+        if objective == "distillation"
+        else 'Label them (data.labels), or train with objective.name = "simclr"'
+    )
+    raise InputError(f"expected labelled samples to train on, found none: {data.source}. {advice}.")
 
 
 def training_batches(
@@ -32,9 +54,9 @@ def training_batches(
     training, dataset, labels = settings.training, split.dataset, split.labels
     names: Sequence[Any] | None = split.names
     stream = isinstance(dataset, IterableDataset)
-    if settings.objective.name in ("simclr", "barlow-twins"):
+    if settings.objective.name in SELF_SUPERVISED:
         dataset = _two_views(dataset)
-    elif settings.objective.name == "supervised" and labels is not None and (labels < 0).any():
+    elif settings.objective.name in ("supervised", *ADAPTATION) and labels is not None and (labels < 0).any():
         # Samples without a label have nothing to learn from.
         rows = np.flatnonzero(labels >= 0)
         if not len(rows):

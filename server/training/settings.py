@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from ...errors import InputError
 from ..config.fields import check, setting
 
+# Objectives that adapt to a domain without labels.
+ADAPTATION = ("dann", "dan", "jan", "deep-coral")
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -76,8 +79,8 @@ class TrainingSettings:
     )
     monitor: str = setting(
         "accuracy",
-        "Validation score that decides which weights are best.",
-        choices=("accuracy", "macro_f1", "loss"),
+        "Validation score that decides which weights are best; last keeps those of the last epoch.",
+        choices=("accuracy", "macro_f1", "loss", "last"),
     )
 
     def __post_init__(self) -> None:
@@ -93,15 +96,17 @@ class ObjectiveSettings:
         Uncertainty weights: Kendall, Gal and Cipolla 2018. PCGrad: Yu et al. 2020, "Gradient surgery for multi-task
         learning". SimCLR: Chen et al. 2020. Barlow Twins: Zbontar et al. 2021. Distillation: Hinton, Vinyals and Dean
         2015, "Distilling the knowledge in a neural network"; hints: Romero et al. 2015, "FitNets"; relations: Park et
-        al. 2019, "Relational knowledge distillation".
+        al. 2019, "Relational knowledge distillation". DANN: Ganin et al. 2016; DAN: Long et al. 2015; JAN: Long et al.
+        2017; deep CORAL: Sun and Saenko 2016.
     """
 
     name: str = setting(
         "supervised",
         "supervised: labels of one task; multi-task: several labels a sample, a shared trunk; distillation: what "
         "another model answers, and labels of one task where there are some; simclr and barlow-twins: no labels, then "
-        "a linear probe.",
-        choices=("supervised", "multi-task", "distillation", "simclr", "barlow-twins"),
+        "a linear probe; dann, dan, jan and deep-coral: labels of one task, and features that are alike in data.train "
+        "and data.target.",
+        choices=("supervised", "multi-task", "distillation", "simclr", "barlow-twins", *ADAPTATION),
     )
     combine: str = setting(
         "uncertainty",
@@ -149,9 +154,38 @@ class ObjectiveSettings:
         low=0,
     )
 
+    adaptation_weight: float | None = setting(
+        None,
+        "Weight of the alignment with the target at the end of training, to which it rises from 0; none takes 100 for "
+        "deep-coral and 1 for dann, dan and jan; 0 trains on the source alone.",
+        low=0,
+    )
+    layers: tuple[str, ...] = setting(
+        (),
+        "Modules whose results are aligned, or what they take, as module:input; empty takes what the last linear "
+        "layer takes.",
+    )
+    target_batch: int | None = setting(
+        None, "Samples of the target in one step; none takes training.batch_size.", unit="samples", low=2
+    )
+    bandwidths: tuple[float, ...] = setting(
+        (0.25, 0.5, 1.0, 2.0, 4.0),
+        "Bandwidths of the kernels of dan and jan.",
+        unit="median distances",
+        above=0,
+    )
+    domain_units: int = setting(128, "Hidden units of dann's domain classifier.", unit="units", low=1)
+    guard: bool = setting(
+        True,
+        "Train a model on the source alone beside the adapted one, and keep that where nothing shows that adaptation "
+        "helped.",
+    )
+
     def __post_init__(self) -> None:
         """Check the fields, each and together."""
         check(self)
+        if not self.bandwidths:
+            raise InputError("expected one number or more as objective.bandwidths, found none. Leave it out.")
         if self.name != "distillation" and (self.teacher is not None or self.hints or self.relations is not None):
             raise InputError(
                 f"expected objective.teacher, hints and relations with the objective distillation, found them with "

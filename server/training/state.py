@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...errors import OutputExistsError, TrainingError
 from ..folder import new_folder, remove_folder
+from .divergence import require_weights
 
 FORMAT = "acclimate-training-state"
 VERSION = 1
@@ -29,7 +30,8 @@ class State:
 
     Args:
         step: Steps taken.
-        tensors: Groups of named tensors on the processor: ``module``, ``optimizer``, and ``average`` if there is one.
+        tensors: Groups of named tensors on the processor: ``module``, ``optimizer``, and ``average`` and
+            ``penalty`` if there is one.
         record: Everything else, JSON values only. Numbers come back to the bit.
     """
 
@@ -50,8 +52,11 @@ def save_state(folder: Path, state: State, *, keep: int) -> Path:
         Its folder.
 
     Raises:
-        TrainingError: If it cannot be written, on a full disk for example. Earlier states stay.
+        TrainingError: If weights are not finite, or it cannot be written, on a full disk for example. Earlier states
+            stay.
     """
+    for group in ("module", "average"):
+        require_weights(state.tensors.get(group, {}), state.step)
     target = folder / f"step-{state.step:09d}"
     files = {f"{group}.safetensors": safetensors.torch.save(dict(named)) for group, named in state.tensors.items()}
     record = {
@@ -94,7 +99,7 @@ def load_state(path: Path) -> State:
         TrainingError: If it is none, or damaged.
     """
     step, digests, record = _load_head(path)
-    groups = ("module", "optimizer", "average")
+    groups = ("module", "optimizer", "average", "penalty")
     tensors = {
         group: _read(path / f"{group}.safetensors", digests[f"{group}.safetensors"])
         for group in groups

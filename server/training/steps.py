@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ...errors import TrainingError
 from ..data.draws import seed_of
 from ..objectives.gradient_surgery import project_conflicts
+from ..transfer.layers import hold_still
 from .batches import Batch
 from .memory import is_out_of_memory, what_fits
 from .mixing import mix
@@ -21,6 +22,8 @@ from .sharding import full, is_sharded
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from accelerate.optimizer import AcceleratedOptimizer
+
+    from ..transfer.penalty import Penalty
 
 # Which kind of draw a seed is for, so that no two kinds share their numbers.
 _STEP, _SURGERY = 2, 3
@@ -37,12 +40,23 @@ class Trainee:
         prepared: The same as the engine calls it: with processes and precision around it.
         optimizer: Of the module's parameters, prepared.
         engine: Device and processes.
+        model: What the penalty is of, a part of the module; None without a penalty.
+        penalty: Added to the loss, of the parameters alone; None for none.
+        still: Modules that stay in evaluation mode.
     """
 
     module: nn.Module
     prepared: nn.Module
     optimizer: "AcceleratedOptimizer"
     engine: "Accelerator"
+    model: nn.Module | None = None
+    penalty: "Penalty | None" = None
+    still: tuple[nn.Module, ...] = ()
+
+    def begin_training(self) -> None:
+        """Go to training mode, but for what stays in evaluation mode."""
+        self.prepared.train()
+        hold_still(self.still)
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ class Steps:
         trainee, settings = self.trainee, self.settings
         rate = settings.learning_rate * self.schedule(step)
         for group in trainee.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         try:
             loss = self._projected(step, parts) if trainee.module.projects else self._backward(step, parts)
         except (RuntimeError, MemoryError) as error:
@@ -102,6 +116,8 @@ class Steps:
                 raise
             raise TrainingError(what_fits(trainee, parts[0], settings)) from error
         trainee.engine.unscale_gradients(trainee.optimizer)
+        if trainee.penalty is not None:
+            loss = loss + self._penalised(trainee.penalty)
         norm = nn.utils.clip_grad_norm_(self._parameters, settings.gradient_norm)
         norm = norm.full_tensor() if is_sharded(norm) else norm  # type: ignore[attr-defined]
         self._unseen.append((step, loss, norm, [key for part in parts for key in part[2]]))
@@ -139,6 +155,17 @@ class Steps:
             total = loss.detach() if total is None else total + loss.detach()
         assert total is not None  # noqa: S101 - a step has one part or more
         return total
+
+    def _penalised(self, penalty: "Penalty") -> Tensor:
+        """Add the penalty's gradient to that of the step, which parts and processes are added up in by now."""
+        assert self.trainee.model is not None  # noqa: S101 - a penalty is of a model
+        value = penalty(self.trainee.model)
+        if value.requires_grad:
+            found = torch.autograd.grad(value, self._parameters, allow_unused=True)
+            for parameter, slope in zip(self._parameters, found, strict=True):
+                if slope is not None:
+                    parameter.grad = slope if parameter.grad is None else parameter.grad + slope
+        return value.detach()
 
     def _projected(self, step: int, parts: Sequence[Batch]) -> Tensor:
         """Fill in the gradients of PCGrad: those of each task are added up over parts and processes, then projected."""
@@ -206,8 +233,8 @@ class Steps:
         return (
             f"expected a finite loss and gradient, found loss {taken.loss} and gradient norm {taken.norm} in step "
             f"{taken.step + 1} (samples {names}{', ...' if len(keys) > 4 else ''}). Nothing was written since the last "
-            f"checkpoint. Lower training.learning_rate of {self.settings.learning_rate}, or check these samples, and "
-            f"resume."
+            f"checkpoint. Lower training.learning_rate of {self.settings.learning_rate:g} or mend these samples, and "
+            f"begin anew in another folder."
         )
 
 
@@ -217,4 +244,11 @@ def _sum(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 
 def whole(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return a state whole and on the processor; every process has to ask at the same time."""
-    return {name: full(tensor).contiguous() for name, tensor in state.items()}
+    seen: set[int] = set()
+    found: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        own = full(tensor).contiguous()
+        # Files of weights have no tensor twice, and models that share modules have.
+        found[name] = own.clone() if own.data_ptr() in seen else own
+        seen.add(own.data_ptr())
+    return found

@@ -28,6 +28,6 @@ class Best:
 
 def score_of(tasks: tuple[Metrics, ...], monitor: str) -> float:
     """Return one number for validation scores, larger for better: the mean over the tasks, or minus the mean loss."""
-    values = [float(getattr(task, monitor)) for task in tasks]
+    values = [float(getattr(task, "accuracy" if monitor == "last" else monitor)) for task in tasks]
     mean = sum(values) / len(values)
     return -mean if monitor == "loss" else mean

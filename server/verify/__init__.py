@@ -1,1 +1,7 @@
-"""Identities and published results that the methods are held against."""
+"""Every transfer method against what is known of it: closed forms, other libraries' results, published rows."""
+
+from .check import Check, Outcome, run_checks
+from .identities import identities
+from .published import FILES, published_rows
+
+__all__ = ["FILES", "Check", "Outcome", "identities", "published_rows", "run_checks"]

@@ -1,5 +1,6 @@
 """A file appears under its name complete, or not at all."""
 
+import errno
 import os
 import shutil
 import signal
@@ -68,6 +69,18 @@ def test_a_disk_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: py
         with pytest.raises(OSError, match="No space left"):
             write_file(target, b"new", overwrite=True)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"precious"]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    """The system's error names no file where a write fails: the one that was asked for is named, not its part."""
+
+    def fail() -> None:
+        with new_file(tmp_path / "a.onnx"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        fail()
+    assert caught.value.filename == str(tmp_path / "a.onnx")
 
 
 def test_a_file_that_appears_meanwhile_is_not_overwritten(tmp_path: Path) -> None:

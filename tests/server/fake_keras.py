@@ -1,6 +1,6 @@
 """Takes the place of TensorFlow's process: softmax regression in numpy. Started as Python would be, by a script.
 
-`FAKE_DIES_AT` and `FAKE_NAN_AT` name a step, counted from 1 over the whole run.
+`FAKE_DIES_AT`, `FAKE_NAN_AT` and `FAKE_ANSWERS_NAN_AT` name a step, counted from 1 over the whole run.
 """
 
 import os
@@ -33,7 +33,8 @@ class Fake:
         values = message.values
         if message.kind == "begin":
             assert "torch" not in sys.modules
-            return Message("ready", {"acclimate": os.environ.get("FAKE_VERSION", __version__), "gpus": 0})
+            tools = {"tensorflow": "2.99", "keras": "3.99", "numpy": np.__version__}
+            return Message("ready", {"acclimate": os.environ.get("FAKE_VERSION", __version__), "gpus": 0, **tools})
         if message.kind == "open":
             with Path(values["file"]).open("rb") as file:
                 self.weight = np.load(file)
@@ -48,7 +49,9 @@ class Fake:
                 self.step(float(rate))
             return Message("fitted")
         if message.kind == "predict":
-            return Message("logits", arrays={"logits": (self.flat(message) @ self.shown).astype(np.float32)})
+            nan = int(self.done) >= int(os.environ.get("FAKE_ANSWERS_NAN_AT", 1_000_000))
+            logits = self.flat(message) @ self.shown * (np.nan if nan else 1)
+            return Message("logits", arrays={"logits": logits.astype(np.float32)})
         if message.kind == "swap":
             self.averaged = values["averaged"]
             return Message("swapped")

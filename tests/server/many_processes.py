@@ -6,6 +6,7 @@ The main process writes FOLDER/NAME.json: the loss of every step, the final weig
 import contextlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -17,6 +18,7 @@ from acclimate.server.config.read import PretrainConfig
 from acclimate.server.pretrain import Run, pretrain
 from acclimate.server.training import sharding
 from acclimate.server.training.logs import read_log
+from acclimate.server.training.settings import ADAPTATION
 from acclimate.server.training.sharding import check_sharded, shard
 
 from . import small_runs
@@ -42,9 +44,21 @@ def config_of(name: str) -> PretrainConfig:
         objective = {"name": "simclr" if kind == "simclr" else "barlow-twins", "hidden": 16, "projection": 8}
     if "distil" in name:
         objective = {"name": "distillation", "hints": ("1=0",)}
+    if name in ADAPTATION:
+        training["accumulation"] = 2
+        objective = {"name": name, "target_batch": 20, "guard": False}
     if kind == "pcgrad":
         objective = {"name": "multi-task", "combine": "pcgrad"}
-    return small_runs.make_config(objective=objective, run=run, **training)
+    transfer: dict[str, Any] = {}
+    if "l2sp" in name:
+        transfer = {"penalty": "l2-sp", "penalty_weight": 0.5, "rate_factor": 0.4, "new_layers": ("2",)}
+    if "ewc" in name:
+        transfer = {"penalty": "ewc", "penalty_weight": 5.0}
+    if "frozen" in name:
+        transfer = {"train_last": 1}
+    if "lora" in name:
+        transfer = {"lora_rank": 2}
+    return small_runs.make_config(objective=objective, run=run, transfer=transfer, **training)
 
 
 def go(folder: Path, name: str, *, resume: bool = False) -> Run:
@@ -54,9 +68,18 @@ def go(folder: Path, name: str, *, resume: bool = False) -> Run:
     dtype = torch.float32 if name.endswith("32") else torch.float64
     net = _nested() if name.endswith("blocks") else small_runs.make_net(plain=True, outputs=3 * tasks).to(dtype)
     data = small_runs.make_data(dtype=dtype, tasks=tasks, vary=vary)
+    if name in ADAPTATION:
+        data = replace(data, target=small_runs.make_data(train=60, validation=0, dtype=dtype).train)
     teacher = small_runs.make_net(seed=3, plain=True).to(dtype) if "distil" in name else None
     return pretrain(
-        config_of(name), out=folder / name, model=net, data=data, resume=resume, device="cpu", teacher=teacher
+        config_of(name),
+        out=folder / name,
+        model=net,
+        data=data,
+        resume=resume,
+        device="cpu",
+        teacher=teacher,
+        source_data=data if "ewc" in name else None,
     )
 
 

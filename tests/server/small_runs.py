@@ -14,6 +14,7 @@ from acclimate.server.config.read import PretrainConfig
 from acclimate.server.data import Data, DataSettings, Split, Task
 from acclimate.server.pretrain import Run, pretrain
 from acclimate.server.training.settings import ObjectiveSettings, RunSettings, TrainingSettings
+from acclimate.server.transfer.settings import TransferSettings
 
 FEATURES, CLASSES = 6, 3
 
@@ -82,7 +83,11 @@ def make_data(
 
 
 def make_config(
-    *, objective: dict[str, Any] | None = None, run: dict[str, Any] | None = None, **training: Any
+    *,
+    objective: dict[str, Any] | None = None,
+    run: dict[str, Any] | None = None,
+    transfer: dict[str, Any] | None = None,
+    **training: Any,
 ) -> PretrainConfig:
     """Return settings of a short run; keywords are those of training."""
     return PretrainConfig(
@@ -91,6 +96,7 @@ def make_config(
         TrainingSettings(**{"epochs": 3, "batch_size": 16, "learning_rate": 0.02} | training),
         ObjectiveSettings(**objective or {}),
         RunSettings(**{"log_every": 1, "tensorboard": False, "report": False} | (run or {})),
+        TransferSettings(**transfer or {}),
     )
 
 

@@ -120,6 +120,24 @@ class Two(nn.Module):
         return logits
 
 
+class _Pair(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+class Odd(nn.Module):
+    """A student with places whose features cannot be compared with others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deep, self.pair, self.spare = nn.Unflatten(1, (6, 1)), _Pair(), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.pair(self.deep(x).flatten(1))[0])
+        return logits
+
+
 def test_hints_bring_the_student_closer_to_its_teacher() -> None:
     """In what they weigh: features by their loss, relations by theirs; projections are no part of the student."""
     x = normal(128, 6, seed=8).float()
@@ -155,8 +173,27 @@ def test_the_same_without_hints_to_the_bit() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     """Unknown places, none at all, other kinds of features, too few samples."""
     x, y = normal(8, 6, seed=10).float(), torch.zeros(8, dtype=torch.int64)
-    with pytest.raises(InputError, match="found 'neck'"):
-        distill(Two(8, 0), Two(4, 1), x, y, hints=Hints(features=(("neck", "body"),)))
+    for hints, message in (
+        (Hints(features=(("neck", "body"),)), r"module of the student \(Two\).* in objective\.hints, found 'neck'"),
+        (Hints(features=(("body", "bod"),)), r"teacher .* in objective\.hints, found 'bod'.* Did you mean 'body'"),
+        (Hints(relations=("body", "neck:input")), r"of the teacher .* in objective\.relations, found 'neck:input'"),
+        (Hints(features=(("body", "body:output"),)), r"of the teacher .* in objective\.hints, found 'body:output'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            distill(Two(8, 0), Two(4, 1), x, y, hints=hints)
+    for hints, message in (
+        (
+            Hints(relations=("spare", "body")),
+            r"student .* pass through in objective\.relations, found 'spare', which is unused",
+        ),
+        (
+            Hints(features=(("deep", "body"),)),
+            r"axes .* in objective\.hints, found \(2, 6, 1\) at 'deep' of the student",
+        ),
+        (Hints(features=(("pair", "body"),)), r"features \(n, d, ...\) at 'pair' of the student .* found tuple"),
+    ):
+        with pytest.raises(InputError, match=message):
+            distill(Two(8, 0), Odd(), x, y, hints=hints)
     with pytest.raises(InputError, match="found neither"):
         Hints()
     with pytest.raises(InputError, match="weights of 0 or more"):

@@ -1,6 +1,8 @@
 """A compression run: what it trains, keeps, resumes and refuses."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +18,20 @@ import torch
 from torch import nn
 
 from acclimate.errors import InputError, OutputExistsError, TrainingError
+from acclimate.server.checkpoint import save_checkpoint
 from acclimate.server.compress import CompressConfig, compress_to_budget, read_compress_config
 from acclimate.server.compress.candidates import Work, make_candidates, names_of
 from acclimate.server.compress.raw_samples import raw_samples
 from acclimate.server.compress.settings import CompressSettings, compress_config_of
+from acclimate.server.config.model import ModelSettings
 from acclimate.server.config.read import as_json
 from acclimate.server.data import load_data
 from acclimate.server.models import architecture_of, build_model, load_model
+from acclimate.server.run_lock import LOCK_FILE
 from acclimate.server.trained import load_trained
 
 from .compress_nets import frames, net
+from .held_folders import other_process
 
 pytestmark = pytest.mark.needs_torch
 _HERE = Path(__file__).parent / "compress_nets.py"
@@ -45,7 +51,8 @@ def settings(tmp_path: Path) -> Path:
     x = frames(160, seed=1)
     with torch.no_grad():
         y = net()(x).argmax(1).numpy()
-    y[::5] = (y[::5] + 1) % 4
+    # Of all four classes.
+    y[::5] = np.arange(len(y[::5])) % 4
     np.savez(tmp_path / "data.npz", x=(255 * x[:, 0].numpy()).astype(np.uint8), y=y)
     path = tmp_path / "compress.toml"
     path.write_text(
@@ -207,6 +214,79 @@ def test_a_folder_in_use_is_refused(settings: Path, tmp_path: Path) -> None:
         compress_to_budget(settings, out=tmp_path / "other", resume=True)
     with pytest.raises(OutputExistsError, match="found a file"):
         compress_to_budget(settings, out=settings)
+
+
+def test_a_folder_that_another_process_compresses_in_is_refused(settings: Path, tmp_path: Path) -> None:
+    """New or to be resumed, by the number of the process, and before anything is written."""
+    pytest.importorskip("fcntl", reason="this system has no such locks")
+    for name, files in (("new", ()), ("begun", ("inputs.json",))):
+        with other_process(tmp_path / name) as process:
+            for file in files:
+                (tmp_path / name / file).write_text("{}")
+            before = sorted(path.name for path in (tmp_path / name).iterdir())
+            with pytest.raises(InputError, match=rf"no other process .*{name}, found that process {process.pid} does"):
+                compress_to_budget(settings, out=tmp_path / name, resume=bool(files), device="cpu")
+            assert sorted(path.name for path in (tmp_path / name).iterdir()) == before
+
+
+def test_the_folder_is_held_while_candidates_are_made(settings: Path, tmp_path: Path) -> None:
+    """Who comes second is refused even if both found it empty; a lock that a killed process left is none."""
+    pytest.importorskip("fcntl", reason="this system has no such locks")
+    pytest.importorskip("onnxruntime", reason="acclimate[convert] is not installed")
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / LOCK_FILE).write_text("1\n")
+    held: list[bool] = []
+
+    def stop(name: str) -> None:
+        if name == "rehearsal":
+            # Nothing is held before there is something to write.
+            held.append(_is_held(out))
+        if name == "pruned-0.5":
+            held.append(_is_held(out))
+            raise _DiedError
+
+    with pytest.raises(_DiedError):
+        compress_to_budget(settings, out=out, device="cpu", stage=stop)
+    assert held == [False, True]
+    assert LOCK_FILE not in [path.name for path in out.iterdir()]
+    with pytest.raises(OutputExistsError, match="--resume"):
+        compress_to_budget(settings, out=out, device="cpu")
+
+    def fill(name: str) -> None:
+        if name == "rehearsal":
+            (tmp_path / "late").mkdir()
+            (tmp_path / "late" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(OutputExistsError, match="found something in it"):
+        compress_to_budget(settings, out=tmp_path / "late", device="cpu", stage=fill)
+    assert [path.name for path in (tmp_path / "late").iterdir()] == ["thesis.txt"]
+
+
+def _is_held(folder: Path) -> bool:
+    """Ask another process, as locks are those of processes."""
+    probe = (
+        "import fcntl, os, sys\n"
+        "try: fcntl.lockf(os.open(sys.argv[1], os.O_RDWR), fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+        "except OSError: print('held')\n"
+    )
+    said = subprocess.run([sys.executable, "-c", probe, folder / LOCK_FILE], capture_output=True, text=True, check=True)
+    return said.stdout.strip() == "held"
+
+
+def test_an_original_of_other_classes_is_refused(settings: Path, tmp_path: Path) -> None:
+    """With other outputs its new head would have learnt nothing and be the teacher; other names are told, too."""
+    out = tmp_path / "run"
+    (tmp_path / "wide.py").write_text(_WIDE.replace("Linear(96, 4)", "Linear(96, 7)"))
+    with pytest.raises(InputError, match=r"model with 4 outputs, one per class of the data, found 7 of .*wide\.py"):
+        compress_to_budget(settings, overrides=[f'model.name="{tmp_path / "wide.py"}:make"'], out=out, device="cpu")
+    named = ModelSettings(name=f"{_HERE}:net")
+    architecture = architecture_of(named, 4, (1, 12, 12))
+    save_checkpoint(tmp_path / "net", net(), architecture=architecture, notes={"classes": list("abcd")})
+    changes = [f'model.name="{tmp_path / "net"}"', f'model.code="{_HERE}:net"']
+    with pytest.raises(InputError, match=r"classes 0, 1, 2, 3, in that order, found a, b, c, d in .*net\. Set data"):
+        compress_to_budget(settings, overrides=changes, out=out, device="cpu")
+    assert not out.exists()
 
 
 def test_several_processes_are_refused(settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

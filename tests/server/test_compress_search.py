@@ -1,5 +1,6 @@
 """The choice within a budget is right by hand, and what is measured is what a device gets."""
 
+import errno
 import shutil
 from functools import partial
 from importlib import import_module
@@ -17,7 +18,8 @@ from torch import nn
 
 from acclimate import Bundle
 from acclimate.edge import Learner
-from acclimate.errors import ConversionError, InputError, OutputExistsError
+from acclimate.errors import ConversionError, InputError, OutputExistsError, TrainingError
+from acclimate.server.checkpoint import save_checkpoint
 from acclimate.server.compress import (
     Budget,
     Candidate,
@@ -74,6 +76,25 @@ def test_a_limit_that_nothing_keeps_is_named_with_the_nearest() -> None:
     assert [(one.limit, one.wanted, one.nearest, one.by) for one in found.impossible] == [("max_latency_ms", 1, 2, 2)]
     assert found.nearest == 2
     assert str(found) == "no model keeps max_latency_ms 1: 2 at best."
+    assert found.impossible[0].within == 2
+    assert not found.impossible[0].alone
+
+
+def test_the_least_of_a_model_that_breaks_another_limit_is_told_apart() -> None:
+    """1 ms and a drop of 2.5: 2 ms takes a model that is 10 points worse, and those that are not reach 5."""
+    found = choose(TABLE, Budget(max_latency_ms=1, max_drop=2.5))
+    (miss,) = found.impossible
+    assert (miss.nearest, miss.by, miss.within, miss.alone) == (2, 2, 5, True)
+    assert str(found) == "no model keeps max_latency_ms 1: 2 at best, 5 among those that keep every other limit."
+    # The other limits are each kept by some model, together by none.
+    (miss,) = choose(TABLE, Budget(max_latency_ms=1, max_size_mb=1, max_drop=1)).impossible
+    assert (miss.nearest, miss.within, miss.alone) == (2, None, True)
+    # Of two that nothing keeps, neither is why the other is not kept.
+    both = choose(TABLE, Budget(max_latency_ms=1, max_size_mb=0.5)).impossible
+    assert [(one.limit, one.nearest, one.alone) for one in both] == [
+        ("max_latency_ms", 2, False),
+        ("max_size_mb", 1, False),
+    ]
 
 
 def test_limits_that_are_kept_apart_but_not_together_are_told() -> None:
@@ -154,6 +175,44 @@ def test_what_is_measured_is_what_a_device_gets(
     report.paths[2].unlink()
     with pytest.raises(OutputExistsError, match="b-int8"):
         search([Candidate("b", make)], x, (x, y), Budget(max_drop=1), folder=report.paths[0].parent)  # type: ignore[arg-type]
+
+
+def test_a_full_disk_ends_a_search(
+    tmp_path: Path, tiny_bundle: Path, scenes: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no fault of the candidate, which would be left out of the table: the bundle is named, wherever it was."""
+    pytest.importorskip("onnxruntime", reason="acclimate[convert] is not installed")
+    full: list[str] = []
+
+    def convert(model: nn.Module, calibration: object, *, out: Path, **options: object) -> None:
+        if out.name in full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        shutil.copy(tiny_bundle, out)
+
+    def aware() -> nn.Module:
+        save_checkpoint(tmp_path / "none" / "b", nn.Linear(2, 3), architecture="b")
+        return nn.Linear(2, 3)
+
+    monkeypatch.setattr("acclimate.converters.convert", convert)
+    x, _ = scenes.frames(8, seed=5, shift=False)
+    candidates = [Candidate("a", lambda: nn.Linear(2, 3)), Candidate("b", lambda: nn.Linear(2, 3), aware)]
+    given = (candidates, x, (x, np.zeros(8, np.int64)), Budget(max_drop=100))
+    full.append("b-float.acc")
+    with pytest.raises(TrainingError, match=r"write a candidate to .*b-float\.acc, found that No space .* make room"):
+        search(*given, folder=tmp_path / "one")
+    full.clear()
+    write = Path.write_bytes
+
+    def fail(path: Path, content: bytes) -> int:
+        if path.name == "weights.safetensors":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fail)
+        with pytest.raises(TrainingError, match=r"write a checkpoint to .*none/b, found that No space"):
+            search(*given, folder=tmp_path / "two")
+    assert len(search(*given, folder=tmp_path / "three").models) == 4
 
 
 @pytest.mark.slow

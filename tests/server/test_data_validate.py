@@ -49,7 +49,7 @@ def test_unreadable_files_are_all_named(tmp_path: Path) -> None:
     (finding,) = report.errors
     assert finding.kind == "unreadable"
     assert sorted(finding.names) == ["a/000.png", "a/005.png", "b/009.png"]
-    with pytest.raises(InputError, match=r"found 1 error:\n.*\.png.* expected an image"):
+    with pytest.raises(InputError, match=r"^a/000\.png: expected an image"):
         report.require_sound()
     (tmp_path / "a" / "000.png").unlink()
     message = check(tmp_path, validation_share=0.2).errors[0].message

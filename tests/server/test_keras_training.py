@@ -20,6 +20,7 @@ from acclimate.server.keras.asked import asked_model, check_settings, is_keras, 
 from acclimate.server.keras.inputs import inputs_of
 from acclimate.server.keras.process import PYTHON
 from acclimate.server.models import load_model
+from acclimate.server.run_report.record import read_record as read_run_record
 from acclimate.server.training.logs import read_log
 from acclimate.server.training.mixing import mix
 from acclimate.server.training.settings import ObjectiveSettings, TrainingSettings
@@ -66,6 +67,11 @@ def test_a_run_leaves_what_torch_leaves(tmp_path: Path) -> None:
     # Of the averaged weights, which are the ones that are kept.
     assert run.metrics[0].loss == pytest.approx(float(torch.nn.functional.cross_entropy(logits, labels)), rel=1e-9)
     assert run.metrics[0].accuracy > 0.6
+    record = read_run_record(tmp_path / "keras")
+    assert record is not None
+    # Of the process that trained it, whatever this one has.
+    assert {"tensorflow": "2.99", "keras": "3.99"}.items() <= record.attempts[0].versions.items()
+    assert "torch" in record.attempts[0].versions
     assert run.steps == 18
     assert run.speed is not None
     assert 0 <= run.speed.input_wait <= 1

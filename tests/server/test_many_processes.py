@@ -18,10 +18,16 @@ import torch
 from . import many_processes, small_runs
 
 # What a run is compared with in one process, where that has another name.
-_ALONE = {"fsdp": "ema", "fsdp-resumed": "ema", "fsdp-blocks": "ema-blocks", "fsdp-distil": "ema-distil"}
+_ALONE = {
+    "fsdp": "ema",
+    "fsdp-resumed": "ema",
+    **{f"fsdp-{name}": f"ema-{name}" for name in ("blocks", "distil", "l2sp", "ewc", "lora", "frozen")},
+}
 _RUNS = (
     *("ddp", "ddp-32", "ema", "pcgrad", "simclr", "barlow", "ddp-distil"),
     *("fsdp", "fsdp-resumed", "fsdp-blocks", "fsdp-distil"),
+    *("ddp-l2sp", "ddp-ewc", "ddp-lora", "fsdp-l2sp", "fsdp-ewc", "fsdp-lora", "fsdp-frozen"),
+    *("dann", "dan", "jan", "deep-coral"),
 )
 
 pytestmark = [

@@ -212,12 +212,48 @@ def test_a_checkpoint_does_not_choose_code_to_run(tmp_path: Path, code: str) -> 
     assert torch.equal(load_model(tmp_path / "run", code=f"{code}:small")(x), model(x))
     assert build_model(ModelSettings(name=str(tmp_path / "run"), code=f"{code}:small"), 2, (3, 8, 8))(x).shape == (2, 2)
     Path(code).write_text("raise SystemExit('it ran')")
-    for given in (None, f"{code}:pair"):
-        with pytest.raises(
-            TrainingError,
-            match=r"own_models.py:small' builds. If you know that code, name it: model.code in settings, --code",
-        ):
+    with pytest.raises(
+        TrainingError,
+        match=r"own_models.py:small' builds. If you know that code, name it: model.code in settings, --code",
+    ):
+        load_model(tmp_path / "run")
+
+
+def test_another_function_than_the_checkpoints_is_refused_by_name(
+    tmp_path: Path, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are named; the same one may be written otherwise, and lie elsewhere once its file has moved."""
+    settings = ModelSettings(name=f"{code}:small")
+    model = build_model(settings, 3, (3, 8, 8))
+    save_checkpoint(tmp_path / "run", model, architecture=architecture_of(settings, 3, (3, 8, 8)))
+    x = torch.rand(2, 3, 8, 8)
+    (tmp_path / "elsewhere").mkdir()
+    moved = tmp_path / "elsewhere" / "own_models.py"
+    moved.write_bytes(Path(code).read_bytes())
+    for given in (f"{code}:pair", f"{moved}:small", "own_models:small", "small"):
+        with pytest.raises(TrainingError, match=r"own_models\.py:small', found '.*small'|:small', found '.*:pair'"):
             load_model(tmp_path / "run", code=given)
+    monkeypatch.chdir(tmp_path)
+    assert torch.equal(load_model("run", code="own_models.py:small")(x), model(x))
+    Path(code).unlink()
+    assert torch.equal(load_model("run", code=f"{moved}:small")(x), model(x))
+    with pytest.raises(TrainingError, match=r"other\.py:small'"):
+        load_model("run", code="other.py:small")
+    # Whoever trains on it notes where the function is now.
+    again = ModelSettings(name="run", code=f"{moved}:small")
+    assert json.loads(architecture_of(again, 3, (3, 8, 8)))["name"] == f"{moved}:small"
+
+
+def test_a_model_for_data_without_classes_keeps_its_head(tmp_path: Path, code: str) -> None:
+    """No layer without outputs: as many as it has, also from the checkpoint, on which other classes are trained."""
+    settings = ModelSettings(name=f"{code}:small")
+    model = build_model(settings, 0, (3, 8, 8))
+    x = torch.rand(2, 3, 8, 8)
+    assert model(x).shape[1] > 0
+    save_checkpoint(tmp_path / "run", model, architecture=architecture_of(settings, 0, (3, 8, 8)))
+    assert torch.equal(load_model(tmp_path / "run", code=f"{code}:small")(x), model(x))
+    named = ModelSettings(name=str(tmp_path / "run"), code=f"{code}:small")
+    assert build_model(named, 7, (3, 8, 8))(x).shape == (2, 7)
 
 
 @pytest.mark.parametrize(

@@ -81,6 +81,18 @@ def test_best_weights_of_a_lost_attempt_are_dropped(tmp_path: Path) -> None:
     assert list(tmp_path.glob("best-*")) == []
 
 
+@pytest.mark.parametrize(("checkpoints", "known"), [(1, ["best-000000012"]), (3, ["best-000000006", "best-000000012"])])
+def test_best_weights_that_no_checkpoint_knows_are_dropped(tmp_path: Path, checkpoints: int, known: list[str]) -> None:
+    """Killed before it had removed them, a run leaves earlier ones, too: resumed, it keeps those that are noted."""
+    config = make_config(epochs=3, learning_rate=0.002, run={"keep_last": checkpoints})
+    _stop(tmp_path, 14, config=config)
+    assert [path.name for path in sorted(tmp_path.glob("best-*"))] == ["best-000000006", "best-000000012"]
+    shutil.copytree(tmp_path / "best-000000006", tmp_path / "best-000000003")
+    _stop(tmp_path, 13, config=config, resume=True)
+    # One may go back to the checkpoint of step 6 while it is there.
+    assert [path.name for path in sorted(tmp_path.glob("best-*"))] == known
+
+
 def test_best_weights_stay_until_a_checkpoint_knows_better_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

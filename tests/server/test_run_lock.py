@@ -4,8 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,31 +17,10 @@ import fcntl
 from acclimate.errors import InputError, OutputExistsError
 from acclimate.server.run_lock import LOCK_FILE, refuse_held, run_lock
 
+from .held_folders import other_process
 from .small_runs import make_config, run_small
 
 pytestmark = pytest.mark.needs_torch
-
-# Another process, without the seconds that torch takes: it holds the lock until it is told to leave.
-_HOLDER = """
-import fcntl, os, sys
-handle = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-fcntl.lockf(handle, fcntl.LOCK_EX)
-os.write(handle, f"{os.getpid()}{sys.argv[2]}".encode())
-print("held", flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def other_process(folder: Path, more: str = "") -> Iterator["subprocess.Popen[str]"]:
-    """Hold the folder of a run in another process."""
-    folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-c", _HOLDER, str(folder / LOCK_FILE), more]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
 
 
 def test_a_folder_that_another_process_trains_in_is_refused(tmp_path: Path) -> None:

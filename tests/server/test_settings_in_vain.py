@@ -77,6 +77,30 @@ def test_defaults_are_never_told(form: str | None) -> None:
         ),
         ("table", {"objective": {"name": "multi-task", "combine": "equal"}, "training": {"cutmix": 1.0}}, "cutmix"),
         ("table", {"model": {"code": "net.py:make"}}, "code"),
+        (
+            "table",
+            {"data": {"target": "t.npz", "domain": "d"}, "objective": {"layers": ["1"], "guard": False}},
+            "target domain layers guard",
+        ),
+        (
+            "table",
+            {
+                "data": {"target": "t.npz"},
+                "objective": {"name": "dan", "target_batch": 9, "domain_units": 9},
+                "training": {"mixup": 0.2, "patience": 3},
+            },
+            "domain_units mixup patience",
+        ),
+        (
+            "table",
+            {"data": {"target": "t.npz"}, "objective": {"name": "jan", "adaptation_weight": 0.0, "target_batch": 9}},
+            "target target_batch",
+        ),
+        (
+            "table",
+            {"data": {"target": "t.npz", "target_validation": "v.npz"}, "objective": {"name": "jan", "guard": False}},
+            "target_validation",
+        ),
     ],
 )
 def test_what_changes_nothing_is_told(form: str | None, given: dict[str, dict[str, Any]], names: str) -> None:

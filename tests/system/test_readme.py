@@ -48,7 +48,9 @@ def test_the_guide_runs(tmp_path: Path, tiny_bundle: Path, scenes: ModuleType, m
     frames, labels = scenes.frames(80, 1, 1.0)
     plants = [i for i, label in enumerate(labels, 1) if label in ("bark", "moss")]
     # A tail is trained on a bundle that has one.
-    shown = [block for block in blocks(GUIDE) if "learner." in block and "tail=True" not in block]
+    shown = [
+        block for block in blocks(GUIDE) if "learner." in block and "tail=True" not in block and "align" not in block
+    ]
     assert len(shown) == 5
     with Learner.open(tiny_bundle, store=tmp_path / "guide.db", threads=1) as learner:
         given = {
@@ -64,6 +66,23 @@ def test_the_guide_runs(tmp_path: Path, tiny_bundle: Path, scenes: ModuleType, m
             exec(compile(code, "guide.md", "exec"), given)  # noqa: S102
             assert learner.samples == after
         assert tuple(learner.classes) == ("plant", "gravel", "crack", "fern")
+
+
+def test_the_guides_alignment_runs(tmp_path: Path, tiny_bundle: Path, scenes: ModuleType) -> None:
+    """The block on another place without labels runs as it is, in a darker place, and says what it did."""
+    pytest.importorskip("onnxruntime", reason="the guide's code needs a runtime")
+    import numpy as np
+
+    from acclimate.edge import Learner
+
+    (block,) = (block for block in blocks(GUIDE) if "align()" in block)
+    frames = np.clip((scenes.frames(240, 2)[0].astype(np.float64) - 128) * 0.8 + 113, 0, 255).astype(np.uint8)
+    said: list[str] = []
+    with Learner.open(tiny_bundle, store=tmp_path / "guide.db", threads=1) as learner:
+        given = {"learner": learner, "frames": frames, "print": lambda *what: said.append(str(*what))}
+        exec(compile(block, "guide.md", "exec"), given)  # noqa: S102
+        assert learner.versions()[1].summary.startswith("aligned")
+    assert len(said) == 2
 
 
 def test_the_server_call_names_real_arguments() -> None:
