@@ -32,6 +32,7 @@ NAMES = (
     "pruned_cells",
     "transfer_cost",
     "rank",
+    "advise",
     "domains",
     "alignment",
 )

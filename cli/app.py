@@ -11,6 +11,7 @@ from .. import __version__
 from ..errors import AcclimateError
 from . import classes, device, life, signing, updates
 from .adapt import adapt
+from .advise import advise
 from .align import align
 from .compare import compare
 from .compress import compress
@@ -46,6 +47,7 @@ app.command("compare")(compare)
 app.command("compress")(compress)
 app.command("cuts")(cuts)
 app.command("rank")(rank)
+app.command("advise")(advise)
 app.command("verify")(verify)
 app.command("keygen")(signing.keygen)
 app.command("sign")(signing.sign)

@@ -17,6 +17,7 @@ def compare(
         list[Path], typer.Argument(help="Folders of runs; the first is what the others are compared with.")
     ],
     out: Annotated[Path | None, typer.Option("--out", help="HTML page to write, too.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
     """Compare runs: settings that differ, scores, steps, speed. Works on runs that were cut off, too."""
@@ -27,7 +28,7 @@ def compare(
     if out is not None:
         from ..server.report import write_report
 
-        write_report(out, compare_page.comparison_page(found))
+        write_report(out, compare_page.comparison_page(found), overwrite=overwrite)
     if json:
         print_json(found.to_dict())
         return

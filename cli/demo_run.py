@@ -24,7 +24,7 @@ from ..edge.runtime.runtime import load_backbone
 from ..errors import AcclimateError
 from ..manifest import RUNTIMES, Runtime
 from ..server import digit_nets, digits
-from ..server.pretrain import Run
+from ..server.run import Run
 
 BUDGETS = (2, 5, 10, 20)
 Progress = Callable[[int, int], None]

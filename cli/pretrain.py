@@ -14,7 +14,7 @@ from .console import bars, note, print_json, tell
 from .one_voice import one_voice
 
 if TYPE_CHECKING:
-    from ..server.pretrain import Run
+    from ..server.run import Run
 
 
 def pretrain(

@@ -16,8 +16,9 @@ if TYPE_CHECKING or "tensorflow" not in sys.modules:
     # The guard has to come first, so that a missing package is named together with the extra that installs it.
     from .checkpoint import load_checkpoint, save_checkpoint
     from .distill import distill, distillation_loss
-    from .pretrain import Run, pretrain
+    from .pretrain import pretrain
     from .report import render_report, write_report
+    from .run import Run
     from .training import History, TrainingSettings, predict_logits, train_classifier
 
 __all__ = [

@@ -108,7 +108,7 @@ def load_checkpoint(path: str | os.PathLike[str], model: nn.Module, *, architect
 
     Raises:
         FileNotFoundError: If there is no such folder.
-        TrainingError: If it is no checkpoint, is damaged, or belongs to another network.
+        TrainingError: If it is no checkpoint, is damaged, holds NaN or infinity, or belongs to another network.
     """
     folder = Path(path)
     if not folder.exists():
@@ -129,6 +129,9 @@ def load_checkpoint(path: str | os.PathLike[str], model: nn.Module, *, architect
             f"expected {_kind(wanted.get(name))} as {name!r} in {folder}, found {_kind(tensors.get(name))} "
             f"({len(unlike)} tensors differ). Load it into the network that it was saved from."
         )
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise TrainingError(f"expected finite weights in {folder}, found NaN or infinity in {broken[0]!r}. {_ADVICE}")
     model.load_state_dict(tensors)
     return checkpoint
 

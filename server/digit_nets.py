@@ -22,7 +22,8 @@ from .data import Data, DataSettings
 from .data.arrays import ArrayReader, RowNames
 from .data.samples import Samples
 from .data.split import Split, Task
-from .pretrain import Run, pretrain
+from .pretrain import pretrain
+from .run import Run
 from .splits import split_by_class
 from .training import Progress, TrainingSettings
 from .training.settings import ObjectiveSettings

@@ -1,5 +1,6 @@
 """Files that cannot be written: the error names what, where, and what to do."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,11 @@ def told_if_full(what: str, target: Path) -> Iterator[None]:
         known = error.filename is None or Path(str(error.filename)).is_relative_to(target.parent)
         where = "" if known else f" at {error.filename}"
         raise TrainingError(
-            f"expected to write {what} to {target}, found that {reason}{where}. What was written before stays: make "
-            f"room, and go on with --resume or do it again."
+            f"expected to write {what} to {target}, found that {reason}{where}. What was written before stays: "
+            f"{advice_for(error)}, and go on with --resume or do it again."
         ) from error
+
+
+def advice_for(error: OSError) -> str:
+    """Return what to do about a file that could not be written."""
+    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else "mend that"

@@ -25,7 +25,7 @@ from .kernels import gaussian, median_bandwidth, nystroem
 
 Float64 = NDArray[np.float64]
 # Above this many samples of both sides together a Gaussian kernel stands on landmarks, this many at most.
-EXACT_ROWS, LANDMARKS = 2_000, 500
+EXACT_ROWS, LANDMARKS = 1_000, 500
 # Eigenvalues below this share of the greatest are rounding, and no components.
 _RANK = 1e-10
 

@@ -1,1 +1,6 @@
-"""Which transfer method to use, or none."""
+"""Which way of transfer suits a source and a target, or none: measured on the target's labelled samples."""
+
+from .advice import Advice, Candidate
+from .advise import advise
+
+__all__ = ["Advice", "Candidate", "advise"]

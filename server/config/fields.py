@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -11,6 +11,8 @@ from typing import Any, Final, Union, get_args, get_origin, get_type_hints
 from ...errors import InputError
 
 REQUIRED: Final = object()
+# Of whole numbers: seeds and counts are held in 64 bits.
+_LARGEST: Final = 2**63 - 1
 _META = "acclimate"
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
 
@@ -128,6 +130,10 @@ def convert(where: str, kind: Any, rule: Rule, value: Any) -> Any:
             )
         if isinstance(part, int | float) and not isinstance(part, bool) and not _within(rule, part):
             raise InputError(f"expected {where} as {_told(kind, rule)}, found {as_written(part)}. {rule.doc}")
+        if isinstance(part, int) and abs(part) > _LARGEST:
+            raise InputError(
+                f"expected {where} as {_told(kind, rule)}, at most {_LARGEST}, found {as_written(part)}. {rule.doc}"
+            )
     return fitting
 
 
@@ -209,7 +215,8 @@ def _fit(kind: Any, value: Any) -> Any:
     if isinstance(value, bool):
         return value if kind is bool else _UNFIT
     if kind is float and isinstance(value, int | float):
-        return float(value) if abs(value) < math.inf else _UNFIT
+        # A whole number of TOML may be larger than any float.
+        return float(value) if abs(value) <= sys.float_info.max else _UNFIT
     if kind is Path and isinstance(value, str | Path):
         return Path(value) if str(value) and "\0" not in str(value) else _UNFIT
     return value if isinstance(value, kind) else _UNFIT

@@ -17,6 +17,8 @@ from .fingerprint import Fingerprint, fingerprint
 from .found import UNLABELLED, Form, Found
 from .settings import UNREAD, DataSettings
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 class RowNames(Sequence[str]):
     """Names of samples that have none: ``data.npz[17]``."""
@@ -100,7 +102,7 @@ def find_arrays(arrays: Mapping[str, Any], source: str, settings: DataSettings) 
     if "x" not in arrays:
         raise InputError(f"{source}: expected an array 'x' with samples, found {sorted(arrays)}. Name it x.")
     x = np.asarray(arrays["x"])
-    if x.ndim < 2 or not len(x):
+    if x.ndim < 2 or not x.size:
         raise InputError(f"{source}: expected x as (n, ...) with samples along the first axis, found {x.shape}.")
     if x.dtype.kind not in "uif":
         raise InputError(f"{source}: expected x as numbers, found {x.dtype}. Convert it.")
@@ -168,8 +170,15 @@ def _formed(x: NDArray[Any], source: str, settings: DataSettings) -> tuple[NDArr
     if not np.isfinite(x).all():
         row = int(np.flatnonzero(~np.isfinite(x.reshape(len(x), -1)).all(axis=1))[0])
         raise InputError(f"{source}[{row}]: expected finite numbers, found NaN or infinity. Take such samples out.")
-    # float64 would double what is held.
-    values = np.ascontiguousarray(x, np.float32)
+    # float64 would double what is held. What float32 does not hold becomes infinite.
+    with np.errstate(over="ignore"):
+        values = np.ascontiguousarray(x, np.float32)
+    if values is not x and not np.isfinite(values).all():
+        row = int(np.flatnonzero(~np.isfinite(values.reshape(len(x), -1)).all(axis=1))[0])
+        raise InputError(
+            f"{source}[{row}]: expected numbers that float32 holds (up to {_LARGEST:.2g}), found larger ones. Scale "
+            f"them."
+        )
     if settings.kind == "series" or settings.window is not None:
         return values, "series"
     if x.ndim == 2:

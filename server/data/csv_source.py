@@ -1,6 +1,7 @@
 """Samples that a .csv file lists: rows of a table, or images and sounds by their path."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -86,6 +87,23 @@ def feature_columns(table: CsvTable, tasks: Sequence[str], settings: DataSetting
     if not names:
         raise InputError(f"{table.path.name}: expected columns with numbers, found {', '.join(table.columns)}.")
     return names
+
+
+def with_columns(settings: DataSettings, kind: str) -> DataSettings:
+    """Return settings that name the columns of the training table, which may stand in another order in other files.
+
+    Args:
+        settings: Of the run.
+        kind: What the training data is.
+
+    Raises:
+        InputError: If the training data is a table that cannot be read.
+    """
+    train = Path(settings.train)
+    if settings.features or kind not in ("table", "series") or train.suffix.lower() not in (".csv", ".tsv"):
+        return settings
+    table = read_csv(train)
+    return replace(settings, features=feature_columns(table, label_columns(table, settings)[1], settings))
 
 
 def groups_of(table: CsvTable, settings: DataSettings) -> Sequence[str] | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, LabelError
 from .arrays import ArrayReader, find_npz
-from .csv_source import find_listed_files, find_table
+from .csv_source import find_listed_files, find_table, with_columns
 from .encode import encode, name_tasks
 from .found import Found
 from .function_source import find_function
@@ -60,7 +60,8 @@ def load_data(settings: DataSettings, *, seed: int) -> Data:
         return load_shards(settings, seed=seed)
     train, validation = _find(settings.train, kind, settings)
     if settings.validation is not None:
-        validation, _ = _find(settings.validation, kind_of(settings.validation, settings), settings)
+        own = with_columns(settings, kind)
+        validation, _ = _find(settings.validation, kind_of(settings.validation, settings), own)
     parts = [train] if validation is None else [train, validation]
     _check_parts(parts, settings)
     tasks = name_tasks(train.tasks, train.labels, settings.classes, train.classes)
@@ -194,6 +195,14 @@ def _check_parts(parts: list[Found], settings: DataSettings) -> None:
         raise InputError(
             f"expected validation data like the training data ({form}), found {parts[1].form}: {parts[1].source}."
         )
+    if form in ("table", "series", "tensor"):
+        # Windows and means fit as many columns or channels; tensors are taken as they are.
+        shapes = [part.reader.read(0).shape[0 if form == "tensor" else -1 :] for part in parts]
+        if shapes[-1] != shapes[0]:
+            raise InputError(
+                f"expected validation samples with the columns, channels or shape of the training data {shapes[0]}, "
+                f"found {shapes[-1]} in {parts[-1].source}. Prepare both alike."
+            )
     if wrong := [name for name in settings.augment if name not in _AUGMENTS[form]]:
         known = ", ".join(_AUGMENTS[form]) or "none"
         raise InputError(f"expected augmentation of {form} samples ({known}) in data.augment, found {wrong[0]!r}.")

@@ -1,14 +1,12 @@
 """The domain that a run adapts to: samples found as the training data's are, without their labels."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from .csv_source import feature_columns, label_columns
-from .csv_table import read_csv
+from .csv_source import with_columns
 from .draws import seed_of
 from .found import Found
 from .settings import UNREAD, DataSettings
@@ -25,13 +23,9 @@ def target_settings(settings: DataSettings, kind: str) -> DataSettings:
         settings: Of the run.
         kind: What the training data is.
     """
-    own = replace(settings, labels=UNREAD, domain=None, group=settings.group if kind == "series" else None)
-    train = Path(settings.train)
-    if settings.features or kind not in ("table", "series") or train.suffix.lower() not in (".csv", ".tsv"):
-        return own
+    group = settings.group if kind == "series" else None
     # By name: the target may have its columns in another order, and labels or not.
-    table = read_csv(train)
-    return replace(own, features=feature_columns(table, label_columns(table, settings)[1], settings))
+    return replace(with_columns(settings, kind), labels=UNREAD, domain=None, group=group)
 
 
 def target_seed(seed: int) -> int:

@@ -86,11 +86,12 @@ def _unreadable(parts: Sequence[Survey], shape: tuple[int, ...]) -> Iterator[Fin
     shapes = {name: other for part in parts for name, other in part.shapes.items()}
     if shapes:
         name, other = next(iter(shapes.items()))
+        more = f", and others in {len(shapes) - 1:,} more samples" if len(shapes) > 1 else ""
         yield _finding(
             "error",
             "shape",
-            f"{name}: expected samples of one shape, {shape} as the first, found {other}, and {len(shapes) - 1} more. "
-            f"Set data.size, or make them alike.",
+            f"{name}: expected samples of one shape, {shape} as the first, found {other}{more}. Set data.size, or make "
+            f"them alike.",
             tuple(shapes),
         )
 

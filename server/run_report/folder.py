@@ -21,6 +21,8 @@ _MAX_CONFIG_BYTES = 2**20
 # Beyond it a plot cannot be scaled.
 _LARGEST = 1e100
 _LONGEST = 500
+# What acclimate compress leaves in its folder, besides a model.
+_COMPRESSION = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ def read_run(path: Path) -> RunFolder:
     if not path.is_dir():
         what = "a file" if path.exists() else "nothing"
         raise InputError(f"expected the folder of a run at {path}, found {what}. Name what pretrain got as --out.")
+    if not (path / LOG_FILE).is_file() and (path / _COMPRESSION).is_file():
+        raise InputError(
+            f"expected the folder of a run at {path}, found one of a compression, which has a page of its own. Name a "
+            f"run of it: {path / 'runs' / 'NAME'}."
+        )
     if not (path / LOG_FILE).is_file() and not (path / MODEL_FOLDER).is_dir():
         raise InputError(
             f"expected the folder of a run at {path}, found neither {LOG_FILE} nor {MODEL_FOLDER}/ in it. Name what "
@@ -141,7 +148,7 @@ def _weights(path: Path) -> tuple[Path | None, bool]:
 
 def _scores(weights: Path, notes: Mapping[str, Any], faults: list[str]) -> tuple[int | None, tuple[TaskScores, ...]]:
     step, metrics = notes.get("step"), notes.get("metrics")
-    if type(step) is not int or step < 0 or not isinstance(metrics, list):
+    if type(step) is not int or not 0 <= step < _LARGEST or not isinstance(metrics, list):
         raise TrainingError(f"expected step and metrics noted in {weights}, found {sorted(notes)}.")
     scores = [noted_metrics(one, weights) for one in metrics]
     try:

@@ -202,6 +202,7 @@ class RunSettings:
         "Processes that load data, for each process that trains; 0 reads ahead in a thread where samples allow it.",
         unit="processes",
         low=0,
+        high=1024,
     )
     sharding: str = setting(
         "none",

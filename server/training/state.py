@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ...errors import OutputExistsError, TrainingError
 from ..folder import new_folder, remove_folder
+from ..full_disk import advice_for
 from .divergence import require_weights
 
 FORMAT = "acclimate-training-state"
@@ -79,7 +80,7 @@ def save_state(folder: Path, state: State, *, keep: int) -> Path:
         last = newest(folder)
         raise TrainingError(
             f"expected to write a checkpoint of step {state.step} to {folder}, found that {error.strerror or error}. "
-            f"{f'That of {last.name} is whole' if last else 'There is none yet'}: make room, and resume."
+            f"{f'That of {last.name} is whole' if last else 'There is none yet'}: {advice_for(error)}, and resume."
         ) from error
     for old in all_states(folder)[:-keep]:
         remove_folder(old)

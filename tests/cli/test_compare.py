@@ -60,6 +60,7 @@ def test_a_page_is_made_again(runs: Path, tmp_path: Path) -> None:
     assert (tmp_path / "page.html").read_text("utf-8") == made
     with pytest.raises(OutputExistsError, match="is there already"):
         run("report", runs / "a", "--out", tmp_path / "page.html")
+    run("report", runs / "a", "--out", tmp_path / "page.html", "--overwrite")
 
 
 def test_a_comparison_is_printed_and_written(runs: Path, tmp_path: Path) -> None:
@@ -68,6 +69,9 @@ def test_a_comparison_is_printed_and_written(runs: Path, tmp_path: Path) -> None
     assert "validated on the same samples" in told
     assert "training.learning_rate" in told
     assert "<h1>Comparison of a and b</h1>" in (tmp_path / "page.html").read_text("utf-8")
+    with pytest.raises(OutputExistsError, match="is there already"):
+        run("compare", runs / "a", runs / "b", "--out", tmp_path / "page.html")
+    run("compare", runs / "a", runs / "b", "--out", tmp_path / "page.html", "--overwrite")
     found = json.loads(run("compare", runs / "a", runs / "b", "--json"))
     assert found["settings"] == {"training.learning_rate": [0.02, 0.001]}
     assert [one["steps"] for one in found["runs"]] == [14, 14]

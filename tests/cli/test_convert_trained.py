@@ -19,7 +19,8 @@ from acclimate import Bundle
 from acclimate.edge import Learner
 from acclimate.errors import InputError
 from acclimate.server.config.read import config_of
-from acclimate.server.pretrain import Run, pretrain
+from acclimate.server.pretrain import pretrain
+from acclimate.server.run import Run
 
 from .conftest import Acclimate
 

@@ -15,7 +15,8 @@ from acclimate.server.config.model import ModelSettings
 from acclimate.server.config.read import PretrainConfig
 from acclimate.server.data import Data
 from acclimate.server.keras.process import PYTHON
-from acclimate.server.pretrain import Run, pretrain
+from acclimate.server.pretrain import pretrain
+from acclimate.server.run import Run
 
 from . import small_runs
 

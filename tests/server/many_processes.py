@@ -14,17 +14,16 @@ from unittest import mock
 import torch
 from torch import nn
 
+from acclimate.server import trainee
 from acclimate.server.config.read import PretrainConfig
-from acclimate.server.pretrain import Run, pretrain
+from acclimate.server.pretrain import pretrain
+from acclimate.server.run import Run
 from acclimate.server.training import sharding
 from acclimate.server.training.logs import read_log
 from acclimate.server.training.settings import ADAPTATION
 from acclimate.server.training.sharding import check_sharded, shard
 
 from . import small_runs
-
-# The package has a function of that name.
-_PRETRAIN = sys.modules[Run.__module__]
 
 # 96 samples in batches of 16, six steps an epoch.
 _EPOCHS = 9
@@ -127,7 +126,7 @@ def main(folder: Path, names: list[str]) -> None:
             kinds.extend(type(p.data).__name__ for p in objective.parameters())  # noqa: B023
 
         blocks = 10 if name.endswith("blocks") else 100_000
-        with mock.patch.object(_PRETRAIN, "shard", watched), mock.patch.object(sharding, "_BLOCK_PARAMETERS", blocks):
+        with mock.patch.object(trainee, "shard", watched), mock.patch.object(sharding, "_BLOCK_PARAMETERS", blocks):
             if name.endswith("resumed"):
                 _cut_off(folder, name)
             run = go(folder, name, resume=name.endswith("resumed"))

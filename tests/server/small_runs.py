@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from acclimate.server.config.model import ModelSettings
 from acclimate.server.config.read import PretrainConfig
 from acclimate.server.data import Data, DataSettings, Split, Task
-from acclimate.server.pretrain import Run, pretrain
+from acclimate.server.pretrain import pretrain
+from acclimate.server.run import Run
 from acclimate.server.training.settings import ObjectiveSettings, RunSettings, TrainingSettings
 from acclimate.server.transfer.settings import TransferSettings
 

@@ -58,6 +58,8 @@ def test_values_become_what_their_fields_declare() -> None:
         ({"heat": 1.0}, "above 0 and below 1, found 1."),
         ({"heat": float("nan")}, "found nan"),
         ({"heat": float("inf")}, "found inf"),
+        ({"heat": 10**400}, "found 10000"),
+        ({"stop": 2**63}, "at most 9223372036854775807, found 9223372036854775808"),
         ({"pot": "lage"}, "out of small, large, found 'lage'. Did you mean 'large'"),
         ({"sizes": 3}, "Write it in brackets"),
         ({"sizes": [3, 0]}, "of 1 or more, found 0"),

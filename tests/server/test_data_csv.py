@@ -51,6 +51,27 @@ def test_columns_are_chosen_by_name(tmp_path: Path) -> None:
     assert data.train.labels.tolist() == [[0, 1], [-1, 0]]
 
 
+def test_validation_takes_the_columns_of_training_by_name(tmp_path: Path) -> None:
+    """Another order of columns, and one more, give the same samples; one less is told by its name."""
+    train = write(tmp_path, "a,b,label\n1,10,x\n2,20,y\n")
+    other = tmp_path / "other.csv"
+    other.write_text("b,more,label,a\n10,7,x,1\n20,7,y,2\n")
+    data = load(train, validation=str(other), standardise=False)
+    assert [data.validation.dataset[i][0].tolist() for i in range(2)] == [[1, 10], [2, 20]]
+    other.write_text("a,label\n1,x\n2,y\n")
+    with pytest.raises(InputError, match=r"other.csv: expected a column 'b'"):
+        load(train, validation=str(other))
+
+
+@pytest.mark.parametrize(("dims", "kind"), [(2, "auto"), (3, "auto"), (3, "arrays")])
+def test_validation_of_another_shape_is_refused(tmp_path: Path, dims: int, kind: str) -> None:
+    """Arrays with another number of columns or channels, or of another shape where they are taken as they are."""
+    for name, width in (("train", 3), ("other", 4)):
+        np.savez(tmp_path / f"{name}.npz", x=np.ones((4, 5, width) if dims == 3 else (4, width)), y=[0, 1, 0, 1])
+    with pytest.raises(InputError, match="expected validation samples with the columns, channels or shape"):
+        load(tmp_path / "train.npz", validation=str(tmp_path / "other.npz"), kind=kind)
+
+
 def test_lines_are_counted_where_cells_have_several(tmp_path: Path) -> None:
     """A quoted cell with a line break in it moves the lines of the rows behind it."""
     table = read_csv(write(tmp_path, 'a,b\n"x\ny",1\nz,2\n'))

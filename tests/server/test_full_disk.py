@@ -23,7 +23,6 @@ from acclimate.server.report import Report, write_report
 from .small_runs import make_config, make_net, run_small
 
 pytestmark = pytest.mark.needs_torch
-_FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
 def _full_for(monkeypatch: pytest.MonkeyPatch, where: Callable[[Path], bool]) -> None:
@@ -33,7 +32,7 @@ def _full_for(monkeypatch: pytest.MonkeyPatch, where: Callable[[Path], bool]) ->
     def fail(path: Path, content: bytes) -> int:
         if where(path):
             write(path, content[:10])
-            raise _FULL
+            raise OSError(errno.ENOSPC, "No space left on device")
         return write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", fail)
@@ -57,6 +56,13 @@ def test_what_the_system_refuses_is_told_with_the_file(tmp_path: Path) -> None:
         save_checkpoint(tmp_path / "net", make_net(), architecture="tiny")
     assert list(tmp_path.iterdir()) == []
     save_checkpoint(tmp_path / "net", make_net(), architecture="tiny")
+
+
+def test_what_is_no_full_disk_is_not_told_as_one(tmp_path: Path) -> None:
+    """A folder that cannot be written to wants no room."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"found that File exists.* mend that"):
+        save_checkpoint(tmp_path / "file" / "net", make_net(), architecture="tiny")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A checkpoint is a file from elsewhere: whatever its record holds, it is refused in words, or loads as it was."""
 
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 pytest.importorskip("torch", reason="acclimate[server] is not installed")
 pytest.importorskip("accelerate", reason="acclimate[server] is not installed")
 
+import safetensors.torch
 import torch
 
 from acclimate.errors import InputError, TrainingError
@@ -180,3 +182,28 @@ def _edit(folder: Path, edit: Edit) -> None:
     record = json.loads(path.read_text())
     edit(record)
     path.write_text(json.dumps(record))
+
+
+def test_weights_that_are_not_finite_are_refused(checkpoint: Path) -> None:
+    """A run that began with them would put the blame on its samples."""
+    path = checkpoint / "weights.safetensors"
+    tensors = safetensors.torch.load_file(path)
+    name = next(iter(tensors))
+    tensors[name][0] = float("nan")
+    path.write_bytes(safetensors.torch.save(tensors))
+    record = json.loads((checkpoint / "checkpoint.json").read_text())
+    record["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (checkpoint / "checkpoint.json").write_text(json.dumps(record))
+    with pytest.raises(TrainingError, match=f"expected finite weights in .*'{name}'"):
+        load_trained(checkpoint, code=_CODE)
+
+
+def test_a_step_beyond_all_bounds_is_told(checkpoint: Path) -> None:
+    """No plot has a place for it: the page goes without scores, and says so."""
+    path = checkpoint / "checkpoint.json"
+    record = json.loads(path.read_text())
+    record["notes"]["step"] = 10**400
+    path.write_text(json.dumps(record))
+    found = read_run(checkpoint.parent)
+    assert found.best_step is None
+    assert any("expected step and metrics" in fault for fault in found.faults)

@@ -1,7 +1,6 @@
 """Adaptation without labels by the training loop: what it adds up, what it never looks at, and what the guard keeps."""
 
 import json
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from acclimate.errors import InputError, TrainingError
+from acclimate.server import work
 from acclimate.server.config.read import PretrainConfig
 from acclimate.server.data import Data, DataSettings, Split, load_data
 from acclimate.server.data.samples import Samples
 from acclimate.server.objectives.adaptation import Adapted
 from acclimate.server.objectives.make import make_objective
 from acclimate.server.objectives.supervised import Supervised
-from acclimate.server.pretrain import Run
+from acclimate.server.run import Run
 from acclimate.server.training.batches import Batches
 from acclimate.server.training.logs import read_log
 from acclimate.server.training.paired import PairedBatches
@@ -40,7 +40,6 @@ from .small_runs import FEATURES, InMemory, make_config, make_data, make_net, ru
 
 pytestmark = pytest.mark.needs_torch
 # The package has a function of that name.
-_PRETRAIN = sys.modules[Run.__module__]
 
 
 def make_pair(*, shift: float = 0.5, validation: int = 45, dtype: torch.dtype = torch.float32) -> Data:
@@ -319,7 +318,7 @@ def test_a_guarded_run_cut_off_anywhere_ends_in_the_same_model(
     if target is not None:
         monkeypatch.setattr(guarded, target, die)
     elif place == "beside":
-        monkeypatch.setattr(_PRETRAIN, "source_only", dies_beside)
+        monkeypatch.setattr(work, "source_only", dies_beside)
     with pytest.raises(_DiedError):
         guarded_run(tmp_path / "cut", progress=progress)
     monkeypatch.undo()

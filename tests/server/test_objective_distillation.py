@@ -21,7 +21,8 @@ from acclimate.server.config.model import ModelSettings
 from acclimate.server.config.read import PretrainConfig
 from acclimate.server.data import Data
 from acclimate.server.models import architecture_of
-from acclimate.server.pretrain import Run, pretrain
+from acclimate.server.pretrain import pretrain
+from acclimate.server.run import Run
 from acclimate.server.training import predict_logits
 from acclimate.server.training.logs import read_log
 from acclimate.server.training.mixing import mix

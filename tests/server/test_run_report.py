@@ -234,6 +234,18 @@ def test_a_folder_that_is_no_run_is_told(tmp_path: Path) -> None:
         write_page(tmp_path / "run", tmp_path / "page.html")
 
 
+def test_the_page_of_a_compression_is_not_replaced(tmp_path: Path) -> None:
+    """Its folder has a model, and a page of another kind: it is refused, and the page stays."""
+    cut_off(tmp_path / "run")
+    (tmp_path / "small").mkdir()
+    (tmp_path / "run" / "best-000000006").rename(tmp_path / "small" / "model")
+    (tmp_path / "small" / "inputs.json").write_text("{}")
+    (tmp_path / "small" / REPORT_FILE).write_text("candidates")
+    with pytest.raises(InputError, match="found one of a compression"):
+        write_page(tmp_path / "small", overwrite=True)
+    assert (tmp_path / "small" / REPORT_FILE).read_text() == "candidates"
+
+
 def test_settings_are_shown_short() -> None:
     """Lists, none, truth and long texts."""
     assert [shown(one) for one in (None, True, 0.003, [1, "a"], ())] == ["none", "true", "0.003", "[1, a]", "[]"]

@@ -19,7 +19,8 @@ from acclimate.errors import InputError, TrainingError
 from acclimate.server.config.read import config_of
 from acclimate.server.data import Data, load_data
 from acclimate.server.data.log_mel import log_mel
-from acclimate.server.pretrain import Run, pretrain
+from acclimate.server.pretrain import pretrain
+from acclimate.server.run import Run
 from acclimate.server.trained import Trained, load_trained
 from acclimate.server.trained_input import form_of
 
