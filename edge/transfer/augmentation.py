@@ -90,8 +90,8 @@ def _placed(rows: Float64, factors: dict[int, float], domains: int, *, shared: f
 
 
 def _check(domains: int, *chosen: int) -> None:
-    if domains < 1:
-        raise InputError(f"expected at least one domain, found {domains}.")
+    if not isinstance(domains, int | np.integer) or domains < 1:
+        raise InputError(f"expected at least one domain, as a whole number, found {domains}.")
     for domain in chosen:
-        if not 0 <= domain < domains:
+        if not isinstance(domain, int | np.integer) or not 0 <= domain < domains:
             raise InputError(f"expected a domain from 0 to {domains - 1}, found {domain}.")

@@ -11,6 +11,8 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 # A statistic of a domain needs a difference between samples.
 _LEAST_ROWS = 2
+# Squares of greater values, and their sums, are infinite.
+_GREATEST = 1e150
 
 
 def check_domains(source: ArrayLike, target: ArrayLike) -> tuple[Float64, Float64]:
@@ -44,7 +46,7 @@ def check_rows(x: ArrayLike, name: str, least: int = _LEAST_ROWS) -> Float64:
         least: Rows that are needed.
 
     Raises:
-        InputError: If they are no such array, too few, or not finite.
+        InputError: If they are no such array, too few, not finite, or beyond 1e150 in size.
     """
     try:
         found = np.asarray(x)
@@ -62,6 +64,10 @@ def check_rows(x: ArrayLike, name: str, least: int = _LEAST_ROWS) -> Float64:
         raise InputError(
             f"expected finite {name} samples, found {int((~finite).sum())} with NaN or infinity, the first in row "
             f"{int(np.argmin(finite))}. Leave them out, or fill them in."
+        )
+    if len(rows) and (size := max(float(rows.max()), -float(rows.min()))) > _GREATEST:
+        raise InputError(
+            f"expected {name} samples of at most {_GREATEST:g} in size, found {size:.3g}. Scale them down."
         )
     return rows
 

@@ -47,12 +47,18 @@ class Concatenation:
             The concatenation. A dimension that never changes is centred and not divided.
 
         Raises:
-            InputError: If a part has no rows, others than the first, or something that is not finite.
+            InputError: If a part has no rows, others than the first, something that is not finite, or values so great
+                that their variance is not.
         """
         found = _parts(parts)
         mean, scale = [], []
         for x in found:
-            spread = x.std(axis=0)
+            with np.errstate(over="ignore", invalid="ignore"):
+                spread = x.std(axis=0)
+            if not np.isfinite(spread).all():
+                raise InputError(
+                    f"expected latents of finite variance, found values up to {np.abs(x).max():.3g}. Scale them down."
+                )
             # Rounding makes a spread of what never changes.
             constant = spread <= 1e-12 * np.maximum(1.0, np.abs(x).max(axis=0))
             mean.append(x.mean(axis=0))
@@ -63,14 +69,19 @@ class Concatenation:
         """Return ``(n, sum of d)`` of the modalities of `fit`, in their order.
 
         Raises:
-            InputError: If number, widths or rows of the parts differ from what was fitted, or something is not finite.
+            InputError: If number, widths or rows of the parts differ from what was fitted, or something is not finite,
+                as it is or standardised.
         """
         found = _parts(parts)
         widths, wanted = [x.shape[1] for x in found], [len(mean) for mean in self.mean]
         if widths != wanted:
             raise InputError(f"expected modalities of widths {wanted}, found {widths}. Give them as they were fitted.")
-        pieces = [(x - m) / s for x, m, s in zip(found, self.mean, self.scale, strict=True)]
-        return np.concatenate(pieces, axis=1)
+        with np.errstate(over="ignore"):
+            pieces = [(x - m) / s for x, m, s in zip(found, self.mean, self.scale, strict=True)]
+        joined = np.concatenate(pieces, axis=1)
+        if not np.isfinite(joined).all():
+            raise InputError("expected latents of the size of those fitted, found some that overflow. Check the model.")
+        return joined
 
 
 @record(eq=False)
@@ -82,12 +93,27 @@ class LateFusion:
         pool: ``"log"`` for the geometric mean of probabilities, ``"linear"`` for the arithmetic one.
         loss: Held-out cross-entropy in nats with these weights; NaN where they were given.
         gap: By how much the best weights on these samples could lower it at most; NaN likewise.
+
+    Raises:
+        InputError: If these are no such weights, or the pool is none of those that there are.
     """
 
     weight: Float64
     pool: Pool = "log"
     loss: float = float("nan")
     gap: float = float("nan")
+
+    def __post_init__(self) -> None:
+        """Check weights and pool."""
+        _pool(self.pool)
+        weight = np.asarray(self.weight)
+        if (
+            weight.ndim != 1
+            or weight.dtype.kind not in "fiu"
+            or not (weight >= 0).all()
+            or abs(weight.sum() - 1) > 1e-6
+        ):
+            raise InputError(f"expected weights (m,) of 0 or more that add up to 1, found {self.weight!r:.200}.")
 
     def apply(self, probabilities: Sequence[NDArray[np.floating]]) -> Float64:
         """Return ``(n, k)`` probabilities of all modalities together.
@@ -216,8 +242,15 @@ def _softmax(logits: Float64) -> Float64:
     return result
 
 
+def _numbers(given: NDArray[np.floating], what: str) -> Float64:
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected {what} (n, d) as real numbers, found others: {error!s:.120}.") from error
+
+
 def _parts(parts: Sequence[NDArray[np.floating]]) -> list[Float64]:
-    found = [np.asarray(part, np.float64) for part in parts]
+    found = [_numbers(part, "latents") for part in parts]
     if not found or any(x.ndim != 2 or x.shape != (len(found[0]), x.shape[1]) or not x.size for x in found):
         raise InputError(
             f"expected one modality or more, each (n, d) with the same rows, found {[x.shape for x in found]}. A "
@@ -229,7 +262,7 @@ def _parts(parts: Sequence[NDArray[np.floating]]) -> list[Float64]:
 
 
 def _probabilities(given: Sequence[NDArray[np.floating]]) -> Float64:
-    found = [np.asarray(one, np.float64) for one in given]
+    found = [_numbers(one, "probabilities") for one in given]
     if not found or any(one.shape != found[0].shape or one.ndim != 2 or not one.size for one in found):
         raise InputError(
             f"expected probabilities (n, k) of one modality or more, of the same samples and classes, found "

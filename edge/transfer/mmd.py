@@ -37,14 +37,19 @@ class Gaussians:
     """The mean of Gaussian kernels of several bandwidths: 1 for a row with itself.
 
     Args:
-        bandwidths: Standard deviations, in units of the features.
+        bandwidths: Standard deviations, in units of the features: 1e-150 to 1e150, whose squares are numbers too.
+
+    Raises:
+        InputError: If there are none, or others.
     """
 
     bandwidths: tuple[float, ...]
 
     def __post_init__(self) -> None:
-        if not self.bandwidths or not all(np.isfinite(one) and one > 0 for one in self.bandwidths):
-            raise InputError(f"expected bandwidths above 0, found {list(self.bandwidths)}.")
+        if not self.bandwidths or not all(1e-150 <= one <= 1e150 for one in self.bandwidths):
+            raise InputError(
+                f"expected bandwidths above 0, from 1e-150 to 1e150, found {list(self.bandwidths)}. Scale the features."
+            )
 
     def __call__(self, a: Float64, b: Float64) -> Float64:
         """Return the ``(n, m)`` values between rows."""
@@ -99,7 +104,10 @@ def mmd(source: ArrayLike, target: ArrayLike, *, seed: int = 0) -> float:
 
 
 def biased(source: ArrayLike, target: ArrayLike, kernel: Kernel | None = None) -> float:
-    """Return the squared discrepancy of the samples themselves: at least 0, and too great by about ``1/n + 1/m``.
+    """Return the squared discrepancy of the samples themselves: at least 0, and too great on average.
+
+    With Gaussian kernels it is by ``(1 - a) / n + (1 - b) / m``, where a and b are the mean kernel values of two
+    different samples of the source and of the target.
 
     Args:
         source: ``(n, d)``.

@@ -100,7 +100,7 @@ def group_fairness(
     Learning"). Of more than two classes each is asked against all others.
 
     Args:
-        truth: ``n`` classes.
+        truth: ``n`` classes. Whole numbers are one class whether they are integers or not: 1 is 1.0.
         predicted: ``n`` classes.
         groups: ``n`` groups.
         classes: The classes to ask about, for example the one that is an advantage; None for all that there are.
@@ -111,26 +111,46 @@ def group_fairness(
         The rates. A group of one sample has rates of 0 or 1, with intervals that say how little that is.
 
     Raises:
-        InputError: If lengths differ, there are no samples, or there are fewer than two groups.
+        InputError: If lengths differ, there are no samples, there are fewer than two groups, a class or group is NaN, a
+            class that is asked about is none of these, or draws or seed are below 0.
     """
-    y, found, of = (np.asarray([str(one) for one in values]) for values in (truth, predicted, groups))
+    y, found, of = (np.asarray(_named(values)) for values in (truth, predicted, groups))
     if not len(y) == len(found) == len(of) or not len(y):
         raise InputError(
             f"expected as many classes, predictions and groups, at least one of each, found {len(y)}, {len(found)} and "
             f"{len(of)}. Give each sample one of each."
         )
-    if draws < 0:
-        raise InputError(f"expected 0 draws or more, found {draws}. Leave it out for the default.")
+    for value, what in ((draws, "draws"), (seed, "a seed")):
+        if value < 0:
+            raise InputError(f"expected {what} of 0 or more, found {value}. Leave it out for the default.")
     names, group = np.unique(of, return_inverse=True)
     if len(names) < 2:
         raise InputError(f"expected samples of at least two groups, found {str(names[0])!r} alone. Name the others.")
-    labels = sorted({*y.tolist(), *found.tolist()}) if classes is None else [str(one) for one in classes]
+    known = sorted({*y.tolist(), *found.tolist()})
+    labels = known if classes is None else _named(classes)
+    if missing := [label for label in labels if label not in known]:
+        raise InputError(
+            f"expected classes that samples have or are predicted to have, found {missing[0]!r}. There are "
+            f"{', '.join(known[:12])}{', ...' if len(known) > 12 else ''}."
+        )
     told, lot = tuple(str(name) for name in names), np.random.default_rng(seed)
     right = found == y
     accuracy = _shares(right, np.ones(len(y), np.bool_), group, len(names))
     gaps = _gap(accuracy, told, _by_lot(accuracy, draws, lot))
     parts = tuple(_of_class(label, y == label, found == label, group, told, draws, lot) for label in labels)
     return Fairness(told, accuracy, gaps, parts)
+
+
+def _named(values: Labels) -> list[str]:
+    found = []
+    for one in values:
+        if isinstance(one, float | np.floating):
+            if not math.isfinite(one):
+                raise InputError(f"expected classes and groups, found {one}. Leave out samples that have none.")
+            # Predictions are often floats where the truth is integers.
+            one = int(one) if one == int(one) else one
+        found.append(str(one))
+    return found
 
 
 def _of_class(

@@ -1,6 +1,8 @@
 """Task affinity: whether a step that helps one task helps another, measured on the parameters that they share."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TypeAlias
 
 import torch
@@ -16,7 +18,8 @@ def gradient_affinity(model: nn.Module, losses: Sequence[TaskLoss], names: Seque
     """Return the cosines between the gradients of tasks: 1 for the same direction, -1 for opposite ones, 0 for neither.
 
     Args:
-        model: Of all tasks; stays as it is. Its mode is the caller's choice.
+        model: Of all tasks; stays as it is, statistics of BatchNorm in training mode included. Its mode is the caller's
+            choice.
         losses: Of each task.
         names: Parameters that count; all that every task has a gradient of where empty.
 
@@ -24,12 +27,14 @@ def gradient_affinity(model: nn.Module, losses: Sequence[TaskLoss], names: Seque
         ``(tasks, tasks)``; 0 where a gradient is 0.
 
     Raises:
-        InputError: If tasks share no parameter, or a name is none of one.
+        InputError: If tasks share no parameter that trains, a name is none of one, or a loss or gradient is no finite
+            one of the model.
 
     References:
         Du et al. 2018, "Adapting auxiliary losses using gradient similarity".
     """
-    shared = _gradients(model, losses, names)
+    with _buffers_kept(model):
+        shared = _gradients(model, losses, names)
     flat = torch.stack([torch.cat([g.flatten() for g in found.values()]) for found in shared])
     directions = nn.functional.normalize(flat, dim=1)
     return (directions @ directions.T).clamp(-1, 1)
@@ -50,11 +55,18 @@ def lookahead_affinity(
         ``(tasks, tasks)``: in row i and column j what a step on task i does for task j.
 
     Raises:
-        InputError: As for `gradient_affinity`, or if a loss is not above 0.
+        InputError: As for `gradient_affinity`, or if a loss is not above 0, or the rate is not.
 
     References:
         Fifty et al. 2021, "Efficiently identifying task groupings for multi-task learning".
     """
+    if not math.isfinite(rate) or rate <= 0:
+        raise InputError(f"expected a finite rate above 0, found {rate}.")
+    with _buffers_kept(model):
+        return _looked_ahead(model, losses, rate, names)
+
+
+def _looked_ahead(model: nn.Module, losses: Sequence[TaskLoss], rate: float, names: Sequence[str]) -> Tensor:
     shared = _gradients(model, losses, names)
     parameters = dict(model.named_parameters())
     with torch.no_grad():
@@ -83,12 +95,41 @@ def _gradients(model: nn.Module, losses: Sequence[TaskLoss], names: Sequence[str
             f"expected two tasks or more and names of parameters that train, found {len(losses)} tasks and "
             f"{', '.join(missing) or 'no other name'}."
         )
+    if not parameters:
+        raise InputError("expected parameters that train, found none. Let the trunk of the tasks train.")
     found = [
-        torch.autograd.grad(loss(model), list(parameters.values()), allow_unused=True, retain_graph=False)
-        for loss in losses
+        torch.autograd.grad(_checked(loss(model), at), list(parameters.values()), allow_unused=True)
+        for at, loss in enumerate(losses)
     ]
     shared = [at for at in range(len(parameters)) if all(task[at] is not None for task in found)]
     if not shared:
         raise InputError("expected parameters that every task has a gradient of, found none. Share a trunk first.")
     keys = list(parameters)
+    for number, task in enumerate(found):
+        broken = [keys[at] for at in shared if not bool(task[at].isfinite().all())]
+        if broken:
+            raise InputError(f"expected finite gradients, found others of {broken[0]!r} from task {number}.")
     return [{keys[at]: task[at] for at in shared} for task in found]
+
+
+def _checked(loss: Tensor, task: int) -> Tensor:
+    if loss.numel() != 1 or not loss.requires_grad or not bool(loss.isfinite().all()):
+        state = "attached to" if loss.requires_grad else "detached from"
+        raise InputError(
+            f"expected a finite scalar that follows from parameters that train as the loss of task {task}, found "
+            f"values of shape {tuple(loss.shape)}, {state} them: {loss.detach().flatten()[:3].tolist()}."
+        )
+    return loss
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put the buffers of a model back: in training mode BatchNorm moves its statistics with each loss."""
+    kept = {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                if name in kept:
+                    buffer.copy_(kept[name])

@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor, nn
 
-from .penalty import Anchored, Pull
+from ...errors import InputError
+from .penalty import Anchored, Pull, check_new, check_weight
 
 
 def ewc(model: nn.Module, fisher: Mapping[str, Tensor], *, weight: float = 1.0, new: Collection[str] = ()) -> Anchored:
@@ -22,23 +23,44 @@ def ewc(model: nn.Module, fisher: Mapping[str, Tensor], *, weight: float = 1.0, 
             the loss on both.
         new: Names of the parameters that are new.
 
+    Raises:
+        InputError: If the information is of another model, not finite or below 0, the weight is, or the model has no
+            such parameter.
+
     References:
         Kirkpatrick et al. 2017, "Overcoming catastrophic forgetting in neural networks".
     """
+    check_new(model, new)
+    check_weight(weight, "weight")
     pulls: dict[str, Pull] = {}
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad or name in new or name not in fisher:
+    old = {name: p for name, p in model.named_parameters() if p.requires_grad and name not in new}
+    if old and not old.keys() & fisher.keys():
+        raise InputError(
+            f"expected information on parameters of the model such as {next(iter(old))!r}, found "
+            f"{', '.join(map(repr, list(fisher)[:4])) or 'none'}. Measure it on this model, with these layers to train."
+        )
+    added = False
+    for name, parameter in old.items():
+        if name not in fisher:
             continue
-        start = parameter.detach()
-        known = fisher[name].to(start)
+        start, known = parameter.detach(), fisher[name]
+        if not bool((known.isfinite() & (known >= 0)).all()):
+            raise InputError(f"expected finite information of 0 or more, found other values of {name!r}.")
         held = torch.zeros_like(start)
         if known.shape == start.shape:
             held.copy_(known)
-        elif known.shape[1:] == start.shape[1:] and len(known) < len(start):
-            held[: len(known)] = known
-        else:
+        elif _has_fewer_rows(known, start):
+            added = True
+            held[: len(known)] = known.to(start)
+        elif _has_other_inputs(known, start) and not added:
             # Channels of the first layer, fitted to the data: the source says nothing of these weights.
             continue
+        else:
+            # Behind rows that were added, other inputs say that those were no classes.
+            raise InputError(
+                f"expected information on {name!r} of shape {tuple(start.shape)}, or of fewer classes in its last "
+                f"layer, found {tuple(known.shape)}. Measure it on the model that this one was made from."
+            )
         pulls[name] = Pull(start.clone(), weight * held)
     return Anchored("ewc", pulls)
 
@@ -50,3 +72,11 @@ def without_information(model: nn.Module, fisher: Mapping[str, Tensor], new: Col
         for name, parameter in model.named_parameters()
         if parameter.requires_grad and (name in new or name not in fisher or fisher[name].shape != parameter.shape)
     )
+
+
+def _has_fewer_rows(known: Tensor, start: Tensor) -> bool:
+    return known.dim() == start.dim() and known.shape[1:] == start.shape[1:] and 0 < len(known) < len(start)
+
+
+def _has_other_inputs(known: Tensor, start: Tensor) -> bool:
+    return known.dim() == start.dim() > 1 and known.shape[0] == start.shape[0]

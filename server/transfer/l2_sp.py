@@ -5,7 +5,7 @@ from collections.abc import Collection
 import torch
 from torch import nn
 
-from .penalty import Anchored, Pull
+from .penalty import Anchored, Pull, check_new, check_weight
 
 
 def l2_sp(model: nn.Module, *, new: Collection[str] = (), alpha: float = 0.1, beta: float = 0.01) -> Anchored:
@@ -20,9 +20,15 @@ def l2_sp(model: nn.Module, *, new: Collection[str] = (), alpha: float = 0.1, be
         alpha: Weight of what comes from the source.
         beta: Weight of what is new.
 
+    Raises:
+        InputError: If a weight is NaN, infinite or below 0, or the model has no such parameter.
+
     References:
         Li, Grandvalet and Davoine 2018, "Explicit inductive bias for transfer learning with convolutional networks".
     """
+    check_new(model, new)
+    check_weight(alpha, "alpha")
+    check_weight(beta, "beta")
     pulls: dict[str, Pull] = {}
     for name, parameter in model.named_parameters():
         start = parameter.detach()

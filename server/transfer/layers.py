@@ -17,7 +17,8 @@ class Block:
     """What is frozen or trained together: a block of layers, or a layer with the normalisation behind it.
 
     Args:
-        modules: Names of its modules, each with all that it contains.
+        modules: Names of its modules, each with all that it contains; behind them, in the first block of a module that
+            was taken apart, the names of that module's own parameters, such as a class token.
     """
 
     modules: tuple[str, ...]
@@ -37,24 +38,26 @@ def blocks_of(model: nn.Module) -> tuple[Block, ...]:
         InputError: If it has no parameters.
     """
     groups: list[list[str]] = []
-    for name, unit in _units("", model):
+    for names, unit in _units("", model):
         # Normalisation goes with the layer in front of it.
         if groups and not any(parameter.dim() > 1 for parameter in unit.parameters()):
-            groups[-1].append(name)
+            groups[-1].extend(names)
         else:
-            groups.append([name])
+            groups.append([*names])
     if not groups:
         raise InputError(f"expected a model with parameters, found none in {type(model).__name__}.")
     return tuple(Block(tuple(names)) for names in groups)
 
 
 def last_blocks(model: nn.Module, count: int) -> tuple[str, ...]:
-    """Return the names of the modules of a model's last blocks.
+    """Return the names of the modules, and of parameters beside them, of a model's last blocks.
 
     Raises:
-        InputError: If it has fewer.
+        InputError: If it has fewer, or none is asked for.
     """
     blocks = blocks_of(model)
+    if count < 1:
+        raise InputError(f"expected one block or more to train, found {count}. Leave it out to train all.")
     if count > len(blocks):
         raise InputError(
             f"expected transfer.train_last of at most {len(blocks)}, the blocks of the model, found {count}. They are "
@@ -128,13 +131,17 @@ def hold_still(modules: Sequence[nn.Module]) -> None:
         module.training = False
 
 
-def _units(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+def _units(name: str, module: nn.Module) -> Iterator[tuple[tuple[str, ...], nn.Module]]:
     children = [(child, part) for child, part in module.named_children() if _has_parameters(part)]
     if children and (not name or _is_taken_apart(module)):
+        # What a module adds to its input itself, as positions, goes with the first of its parts.
+        own = tuple(parameter for parameter, _ in module.named_parameters(name, recurse=False))
         for child, part in children:
-            yield from _units(f"{name}.{child}" if name else child, part)
+            for names, unit in _units(f"{name}.{child}" if name else child, part):
+                yield (*names, *own), unit
+                own = ()
     elif _has_parameters(module):
-        yield name, module
+        yield (name,), module
 
 
 def _is_taken_apart(module: nn.Module) -> bool:

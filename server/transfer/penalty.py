@@ -1,6 +1,7 @@
 """Penalties on parameters: R(θ, θ_source) in min L_target(θ) + λ R(θ, θ_source)."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -27,6 +28,31 @@ class Penalty(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what it compares with, by name, not copied: kept in every checkpoint of a run, and put back."""
+
+
+def check_weight(value: float, what: str) -> float:
+    """Return the weight of a penalty.
+
+    Raises:
+        InputError: If it is NaN, infinite or below 0.
+    """
+    if not math.isfinite(value) or value < 0:
+        raise InputError(f"expected a finite {what} of 0 or more, found {value}.")
+    return value
+
+
+def check_new(model: nn.Module, new: Collection[str]) -> None:
+    """Refuse names of new parameters that no parameter of a model has.
+
+    Raises:
+        InputError: If there is such a name.
+    """
+    known = [name for name, _ in model.named_parameters()]
+    if missing := sorted(set(new) - set(known)):
+        raise InputError(
+            f"expected names of parameters of {type(model).__name__} as new ones, found {missing[0]!r}. Its last are "
+            f"{', '.join(map(repr, known[-4:])) or 'none'}."
+        )
 
 
 @dataclass(frozen=True, eq=False)

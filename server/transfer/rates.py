@@ -8,8 +8,8 @@ from .layers import Block, within
 def rate_factors(model: nn.Module, blocks: tuple[Block, ...], factor: float) -> dict[str, float]:
     """Return the factor of the learning rate of every parameter.
 
-    1 in the last block, `factor` in the one before it, its square in the next, and so on. Parameters in no block, such
-    as the embedding of positions, go with the first.
+    1 in the last block, `factor` in the one before it, its square in the next, and so on. Parameters that a module has
+    beside its parts, such as the embedding of positions, go with the first block of that module.
 
     Args:
         model: The model.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from .layers import check_names, within
+from .penalty import check_weight
 
 
 class Together(nn.Module):
@@ -55,7 +56,8 @@ class SoftSharing:
         strength: Weight of the penalty.
 
     Raises:
-        InputError: If a model has no such module, or one of other weights.
+        InputError: If a model has no such module, or one of other weights or none, or the strength is NaN, infinite or
+            below 0.
 
     References:
         Duong et al. 2015, "Low resource dependency parsing: cross-lingual parameter sharing in a neural network
@@ -66,11 +68,23 @@ class SoftSharing:
 
     def __init__(self, models: Sequence[nn.Module], names: Sequence[str], *, strength: float = 0.1) -> None:
         _check(models, names)
+        bare = [name for name in names if next(models[0].get_submodule(name).parameters(), None) is None]
+        if bare:
+            raise InputError(f"expected modules with parameters to share softly, found none in {', '.join(bare)}.")
+        check_weight(strength, "strength")
         self.names, self.strength, self.count = tuple(names), strength, len(models)
 
     def __call__(self, module: nn.Module) -> Tensor:
-        """Return the penalty of the module that holds the models as its ``models``, a scalar."""
+        """Return the penalty of the module that holds the models as its ``models``, a scalar.
+
+        Raises:
+            InputError: If it holds another number of models.
+        """
         models = list(module.get_submodule("models").children())
+        if len(models) != self.count:
+            raise InputError(
+                f"expected {self.count} models, found {len(models)}. Make the penalty of those that train."
+            )
         named = [
             [parameter for name, parameter in model.named_parameters() if within(name, self.names)] for model in models
         ]

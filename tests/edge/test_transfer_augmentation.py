@@ -63,8 +63,12 @@ def test_bad_input_is_refused() -> None:
     for bad in (-1, 2):
         with pytest.raises(InputError, match="a domain from 0 to 1"):
             augment(A, bad)
-    with pytest.raises(InputError, match="at least one domain"):
-        augment(A, None, 0)
+    for part in (0.5, 1.0):
+        with pytest.raises(InputError, match=f"a domain from 0 to 1, found {part}"):
+            augment(A, part)  # type: ignore[arg-type]  # on purpose
+    for count in (0, 2.5):
+        with pytest.raises(InputError, match="at least one domain"):
+            augment(A, None, count)  # type: ignore[arg-type]  # on purpose
     with pytest.raises(InputError, match="found domain 1 twice"):
         augment_unlabelled(A, 1, 1)
     with pytest.raises(InputError, match="3 copies of the features"):

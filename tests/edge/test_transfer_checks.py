@@ -28,6 +28,7 @@ def test_samples_become_float64() -> None:
         (GOOD, np.empty((4, 0)), "target samples .* found shape"),
         (GOOD, np.where(GOOD == 7, np.nan, GOOD), "finite target samples, found 1 with NaN or infinity.* row 2"),
         (np.where(GOOD > 9, np.inf, GOOD), GOOD, "finite source samples"),
+        (GOOD, -1e160 * GOOD, "target samples of at most 1e.150 in size, found"),
         ([["a"], ["b"]], GOOD, "source samples of real numbers"),
         (GOOD * 1j, GOOD, "source samples of real numbers"),
         ([[1.0], [1.0, 2.0]], GOOD, "rows of different lengths"),

@@ -175,3 +175,28 @@ def test_bad_input_is_refused() -> None:
         equal_weights(2).apply([half])
     with pytest.raises(InputError, match="same samples"):
         fit_late([half, half[:2]], np.zeros(3, np.int64))
+
+
+def test_what_has_no_finite_variance_and_what_is_no_number_is_refused() -> None:
+    """Squares of 1e200 are infinite: all would be divided to 0."""
+    with pytest.raises(InputError, match="finite variance, found values up to 1e\\+200"):
+        Concatenation.fit([np.array([[1e200], [-1e200]])])
+    with pytest.raises(InputError, match="found some that overflow"):
+        Concatenation.fit([np.array([[0.0], [1e-3]])]).apply([np.array([[1e307]])])
+    with pytest.raises(InputError, match=r"latents .* as real numbers"):
+        Concatenation.fit([np.array([["a"]])])
+    with pytest.raises(InputError, match=r"probabilities .* as real numbers"):
+        fit_late([np.array([["a", "b"]])], np.zeros(1, np.int64))
+
+
+@pytest.mark.parametrize("weight", [[0.5, 0.6], [1.5, -0.5], [np.nan, 1.0], [], [[1.0]], ["1"]])
+def test_weights_that_are_none_are_refused(weight: Any) -> None:
+    """Not adding up to 1, below 0, NaN, none, of another shape, or text."""
+    with pytest.raises(InputError, match="weights \\(m,\\) of 0 or more that add up to 1"):
+        LateFusion(np.array(weight))
+
+
+def test_a_pool_that_is_none_is_refused() -> None:
+    """It would be taken for the geometric mean."""
+    with pytest.raises(InputError, match="'log' or 'linear', found 'median'"):
+        LateFusion(np.ones(1), "median")  # type: ignore[arg-type]  # on purpose

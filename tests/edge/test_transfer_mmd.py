@@ -123,7 +123,17 @@ def test_bad_input_is_refused() -> None:
     """Bandwidths must be positive, samples finite and of one width."""
     with pytest.raises(InputError, match="bandwidths above 0"):
         Gaussians((1.0, 0.0))
+    for width in (1e-200, 1e200, float("inf"), float("nan")):
+        with pytest.raises(InputError, match="from 1e-150 to 1e150"):
+            Gaussians((width,))
     with pytest.raises(InputError, match="one width"):
         mmd.mmd(np.zeros((3, 2)), np.zeros((3, 4)))
     with pytest.raises(InputError, match="finite target"):
         linear_time(np.zeros((3, 2)), np.full((3, 2), np.nan))
+
+
+def test_the_widest_bandwidths_that_are_allowed_give_numbers() -> None:
+    """Rows are alike, or all of them are near; squares of bandwidths neither vanish nor overflow."""
+    rows = np.eye(3)
+    for width in (1e-150, 1e150):
+        assert np.isfinite(biased(rows, 1 + rows, Gaussians((width,))))

@@ -56,7 +56,8 @@ def test_any_labels_give_the_gaps_of_fairlearn() -> None:
     def check(rows: list[tuple[bool, bool, str]]) -> None:
         y, predicted, group = (np.array(column) for column in zip(*rows, strict=True))
         names = np.unique(group)
-        hypothesis.assume(len(names) > 1)
+        # A class that no sample has, nor is predicted to have, is refused.
+        hypothesis.assume(len(names) > 1 and (y | predicted).any())
         part = group_fairness(y, predicted, group, classes=[True], draws=0).classes[0]
         wanted = metrics.demographic_parity_difference(y, predicted, sensitive_features=group)
         assert part.demographic_parity.difference == pytest.approx(wanted, abs=1e-12)
@@ -139,3 +140,38 @@ def test_what_is_no_comparison_is_refused(y: Any, predicted: Any, groups: Any) -
     """Other lengths, no samples and a single group are errors that say so."""
     with pytest.raises(InputError, match="expected"):
         group_fairness(y, predicted, groups)
+
+
+def test_a_class_that_no_sample_has_is_refused() -> None:
+    """A misspelt class would look fair: nobody is predicted to be of it."""
+    with pytest.raises(InputError, match=r"predicted to have, found 'catt'\. There are cat, dog"):
+        group_fairness(["cat", "dog"], ["cat", "cat"], ["a", "b"], classes=["catt"])
+
+
+def test_whole_numbers_are_one_class_whatever_their_type() -> None:
+    """Integer truth and float predictions are compared as numbers, and so are the classes that are asked about."""
+    y, predicted, group = drawn(3)
+    wanted = group_fairness(y, predicted, group, draws=0, classes=[1])
+    for floats in (predicted.astype(np.float64), predicted.astype(np.float32), [float(one) for one in predicted]):
+        found = group_fairness(y, floats, group, draws=0, classes=[1.0])
+        assert found.accuracy == wanted.accuracy
+        assert found.classes[0].recall == wanted.classes[0].recall
+        assert found.classes[0].label == "1"
+    halves = group_fairness([0.5, 1], [0.5, 1], ["a", "b"], draws=0)
+    assert [part.label for part in halves.classes] == ["0.5", "1"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, np.float32("nan"), math.inf])
+def test_labels_that_are_not_known_are_refused(bad: Any) -> None:
+    """NaN is no class, no prediction and no group."""
+    for rows in (([0, bad], [0, 1], ["a", "b"]), ([0, 1], [0, bad], ["a", "b"]), ([0, 1], [0, 1], [0, bad])):
+        with pytest.raises(InputError, match=r"expected classes and groups, found (nan|inf)"):
+            group_fairness(*rows)
+
+
+def test_draws_and_seeds_below_0_are_refused() -> None:
+    """As an error of the package."""
+    with pytest.raises(InputError, match="a seed of 0 or more, found -1"):
+        group_fairness([0, 1], [0, 1], ["a", "b"], seed=-1)
+    with pytest.raises(InputError, match="draws of 0 or more, found -1"):
+        group_fairness([0, 1], [0, 1], ["a", "b"], draws=-1)

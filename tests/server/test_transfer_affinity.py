@@ -85,6 +85,49 @@ def test_affinity_of_what_is_no_task_is_refused() -> None:
         lookahead_affinity(model(), [towards(1, 0), lambda m: 0 * m.get_parameter("w").sum()])
 
 
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda m: m.get_parameter("w").detach().sum(), "task 1, found values of shape \\(\\), detached from them"),
+        (lambda m: m.get_parameter("w").sum() * float("inf"), "finite scalar .* attached to them: \\[inf\\]"),
+        (lambda m: m.get_parameter("w") * 2, "found values of shape \\(2,\\)"),
+        (lambda m: (m.get_parameter("w") - m.get_parameter("w").detach()).norm().sqrt(), "finite gradients"),
+    ],
+)
+def test_a_loss_without_a_finite_gradient_is_refused(loss: TaskLoss, message: str) -> None:
+    """Detached, infinite, no scalar, or with a slope that is infinite: their cosines would be NaN."""
+    for affinity in (gradient_affinity, lookahead_affinity):
+        with pytest.raises(InputError, match=message):
+            affinity(model(), [towards(1, 0), loss])
+
+
+def test_a_model_that_is_frozen_and_rates_that_are_none_are_refused() -> None:
+    """Nothing trains; a step is of finite length and forward."""
+    with pytest.raises(InputError, match="parameters that train, found none"):
+        gradient_affinity(model().requires_grad_(False), [towards(1, 0), towards(1, 0)])
+    for rate in (float("nan"), -0.1, 0.0):
+        with pytest.raises(InputError, match="finite rate above 0"):
+            lookahead_affinity(model(), [towards(1, 0), towards(1, 0)], rate=rate)
+
+
+def test_statistics_of_normalisation_stay_as_they_are() -> None:
+    """In training mode each loss moves BatchNorm's statistics; they are put back, also where a loss is refused."""
+    net = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1)).double().train()
+    x = 5 + torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+
+    def loss(module: nn.Module) -> Tensor:
+        value: Tensor = module(x).square().mean()
+        return value
+
+    gradient_affinity(net, [loss, loss])
+    lookahead_affinity(net, [loss, loss])
+    with pytest.raises(InputError, match="finite scalar"):
+        gradient_affinity(net, [loss, lambda m: loss(m).detach()])
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert net.training
+
+
 def ridge(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], start: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     solved: np.ndarray[Any, Any] = np.linalg.solve(x.T @ x + np.eye(x.shape[1]), x.T @ y + start)
     return solved

@@ -87,7 +87,7 @@ def test_blocks_are_layers_with_their_normalisation_or_modules_of_a_stack() -> N
     ]
     net = nn.Sequential(OrderedDict(encoder=Encoder(), head=nn.Linear(6, 3)))
     assert [block.modules for block in blocks_of(net)] == [
-        ("encoder.layers.0",),
+        ("encoder.layers.0", "encoder.place"),
         ("encoder.layers.1",),
         ("encoder.layers.2", "encoder.norm"),
         ("head",),
@@ -96,6 +96,36 @@ def test_blocks_are_layers_with_their_normalisation_or_modules_of_a_stack() -> N
     assert last_blocks(net, 2) == ("encoder.layers.2", "encoder.norm", "head")
     with pytest.raises(InputError, match=r"at most 4, .*encoder\.layers\.0, .*head; leave it out"):
         last_blocks(net, 5)
+
+
+class Tokens(nn.Module):
+    """A vision transformer in small: a class token of the model itself, positions of its encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.zeros(1, 6))
+        self.patch = nn.Linear(4, 6)
+        self.encoder = Encoder()
+        self.head = nn.Linear(6, 3)
+
+
+def test_all_blocks_are_all_parameters() -> None:
+    """Parameters of modules that are taken apart train with the first block of their module; with all, everything."""
+    net = Tokens()
+    blocks = blocks_of(net)
+    assert [block.modules for block in blocks[:2]] == [("patch", "token"), ("encoder.layers.0", "encoder.place")]
+    freeze_but(net, last_blocks(net, len(blocks)))
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    freeze_but(net, last_blocks(net, len(blocks) - 1))
+    frozen = [name for name, parameter in net.named_parameters() if not parameter.requires_grad]
+    assert frozen == ["token", "patch.weight", "patch.bias"]
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_no_blocks_to_train_are_refused(count: int) -> None:
+    """The last 0 of a list are all of it."""
+    with pytest.raises(InputError, match=f"one block or more to train, found {count}"):
+        last_blocks(deep_net(), count)
 
 
 def test_blocks_of_known_networks() -> None:
@@ -193,8 +223,8 @@ def test_discriminative_rates_fall_by_the_factor_from_block_to_block(tmp_path: P
         torch.testing.assert_close(moved.max(), torch.tensor(rate, dtype=torch.float64), rtol=1e-3, atol=0)
 
 
-def test_parameters_outside_blocks_learn_as_the_stem() -> None:
-    """The position of an encoder is in no block; groups of the optimiser keep each factor."""
+def test_a_modules_own_parameters_learn_as_its_first_block() -> None:
+    """The position of an encoder is in its first block; groups of the optimiser keep each factor."""
     net = nn.Sequential(OrderedDict(encoder=Encoder(), head=nn.Linear(6, 3)))
     factors = rate_factors(net, blocks_of(net), 0.5)
     assert factors["head.bias"] == 1
@@ -334,3 +364,15 @@ def test_modules_that_differ_are_not_shared() -> None:
         share([deep_net(), deep_net()], ["neck"])
     with pytest.raises(InputError, match="two models or more"):
         share([deep_net()], ["head"])
+
+
+def test_what_cannot_be_shared_softly_is_refused() -> None:
+    """A module without parameters, a strength that is none, and other models than the penalty was made of."""
+    models = [deep_net(seed=1), deep_net(seed=2)]
+    with pytest.raises(InputError, match="modules with parameters to share softly, found none in drop"):
+        SoftSharing(models, ["head", "drop"])
+    for strength in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(InputError, match="finite strength of 0 or more"):
+            SoftSharing(models, ["head"], strength=strength)
+    with pytest.raises(InputError, match="expected 2 models, found 1"):
+        SoftSharing(models, ["head"])(Together(models[:1]))

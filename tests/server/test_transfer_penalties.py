@@ -403,3 +403,57 @@ def test_a_penalty_of_another_model_is_refused() -> None:
     penalty = l2_sp(trained_net())
     with pytest.raises(InputError, match=r"parameter '0\.weight'|parameter 'body\.weight'"):
         penalty(make_net())
+
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"new": {"wieght"}}, "as new ones, found 'wieght'. Its last are 'weight', 'bias'"),
+        ({"alpha": NAN}, "finite alpha of 0 or more, found nan"),
+        ({"alpha": -1.0}, "finite alpha of 0 or more"),
+        ({"beta": INFINITE}, "finite beta of 0 or more"),
+    ],
+)
+def test_l2_sp_of_what_is_no_weight_or_parameter_is_refused(options: dict[str, Any], message: str) -> None:
+    """A misspelt name would be drawn to the source, a weight below 0 away from it."""
+    with pytest.raises(InputError, match=message):
+        l2_sp(linear(3, 2, seed=0), **options)
+
+
+@pytest.mark.parametrize(
+    ("fisher", "options", "message"),
+    [
+        ({}, {}, "such as 'weight', found none"),
+        ({"module.weight": torch.ones(2, 3)}, {}, "such as 'weight', found 'module.weight'"),
+        ({"weight": -torch.ones(2, 3)}, {}, "of 0 or more, found other values of 'weight'"),
+        ({"weight": torch.full((2, 3), NAN)}, {}, "of 0 or more, found other values of 'weight'"),
+        ({"weight": torch.ones(3, 3)}, {}, r"of shape \(2, 3\), .* found \(3, 3\)"),
+        ({"bias": torch.tensor(1.0)}, {}, r"of shape \(2,\), .* found \(\)"),
+        ({"weight": torch.ones(2, 3)}, {"weight": NAN}, "finite weight of 0 or more"),
+        ({"weight": torch.ones(2, 3)}, {"weight": -1.0}, "finite weight of 0 or more"),
+        ({"weight": torch.ones(2, 3)}, {"new": {"b"}}, "as new ones, found 'b'"),
+    ],
+)
+def test_information_of_another_model_or_none_is_refused(
+    fisher: dict[str, Tensor], options: dict[str, Any], message: str
+) -> None:
+    """It would hold nothing, or push weights away, without a word."""
+    with pytest.raises(InputError, match=message):
+        ewc(linear(3, 2, seed=0), fisher, **options)
+
+
+def test_a_wider_hidden_layer_is_not_taken_for_added_classes() -> None:
+    """Fewer rows are other classes in the last layer only; other channels of the first layer are left alone."""
+    net = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 3))
+    narrow = {
+        name: torch.ones_like(p) for name, p in nn.Sequential(nn.Linear(4, 6), nn.Linear(6, 3)).named_parameters()
+    }
+    with pytest.raises(InputError, match=r"information on '1.weight' of shape \(3, 8\), .* found \(3, 6\)"):
+        ewc(net, narrow)
+    other = {name: torch.ones_like(p) for name, p in nn.Sequential(nn.Linear(2, 8), nn.Linear(8, 2)).named_parameters()}
+    penalty = ewc(net, other)
+    assert sorted(penalty.pulls) == ["0.bias", "1.bias", "1.weight"]
+    assert penalty.pulls["1.bias"].weight.tolist() == [1, 1, 0]
