@@ -68,6 +68,11 @@ def explain(
     if Path(source).suffix.lower() == ".acc":
         if code is not None:
             raise InputError("expected --code only with a checkpoint, found it with a bundle. Leave it out.")
+        if layer is not None:
+            raise InputError(
+                "expected --layer with the network of a run or a checkpoint, found it with a bundle. Leave it out, or "
+                "name the run that the bundle was converted from."
+            )
         found = _of_bundle(Path(source), data, wanted, count, mistakes, patch, store, trust, runtime)
     else:
         if store is not None or trust:

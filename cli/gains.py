@@ -119,10 +119,21 @@ def read_groups(path: Path | None, data: Path, n: int) -> list[str] | None:
     elif path.suffix.lower() == ".npy":
         found, name = read_npy(path), path.name
     else:
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise InputError(
+                f"{path.name}: expected a line for each of {many(n, 'frame')}, at most {_MOST_BYTES >> 20} MB, found "
+                f"more. Number the groups."
+            )
         try:
-            lines = path.read_bytes()[:_MOST_BYTES].decode().splitlines()
+            # Some editors begin a file with a mark of its encoding.
+            lines = content.decode("utf-8-sig").splitlines()
         except UnicodeDecodeError as error:
             raise InputError(f"{path.name}: expected a text file in UTF-8, found that {error}.") from error
+        if not all(line.strip() for line in lines):
+            empty = next(i for i, line in enumerate(lines, 1) if not line.strip())
+            raise InputError(f"{path.name}: expected a group in every line, found none in line {empty}. Name it.")
         if len(lines) != n:
             raise InputError(f"{path.name}: expected a line for each of {many(n, 'frame')}, found {len(lines)}.")
         return lines

@@ -81,6 +81,7 @@ def test_options_of_another_source_are_refused(here: Acclimate, tiny_bundle: Pat
     assert here("explain", tiny_bundle, *data).code == 2
     assert "no gradients" in here("explain", tiny_bundle, *data, "--json", "--method", "grad-cam").errors
     assert "only with a checkpoint" in here("explain", tiny_bundle, *data, "--json", "--code", "a.py:b").errors
+    assert "--layer with the network" in here("explain", tiny_bundle, *data, "--json", "--layer", "0").errors
     assert "only with a bundle" in here("explain", "torchvision:resnet18", *data, "--json", "--store", "x.db").errors
     assert "Convert it" in here("explain", "model.onnx", *data, "--json").errors
 
@@ -118,3 +119,18 @@ def test_groups_are_read_from_a_file(tmp_path: Path, place: Place) -> None:
     for path in (lines, array):
         with pytest.raises(InputError, match="each of"):
             read_groups(path, place.test, 4)
+
+
+def test_files_of_groups_that_say_nothing_are_refused(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mark of the encoding is no part of a name, an empty line is no group, and no more is read than is allowed."""
+    lines = tmp_path / "groups.txt"
+    lines.write_text("\ufeffa\nb\n", encoding="utf-8")
+    assert read_groups(lines, place.test, 2) == ["a", "b"]
+    lines.write_text("a\n\nb\n")
+    with pytest.raises(InputError, match="none in line 2"):
+        read_groups(lines, place.test, 3)
+    monkeypatch.setattr("acclimate.cli.gains._MOST_BYTES", 2**20)
+    with pytest.raises(InputError, match="at most 1 MB"):
+        read_groups(Path("/dev/zero"), place.test, 3)
