@@ -1,6 +1,7 @@
 """What speaks for an alignment without a label: likelihood on held-out samples, agreement, and what is plausible."""
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +16,10 @@ from .ways import Way, fit_ways, none
 
 # Chance, at most, that an alignment which explains the samples no better passes for one that does.
 RISK = 0.05
-# Share of the samples that all ways must give one class, and how sure the mixture must be of them on average.
-AGREEMENT, CONFIDENCE = 0.8, 0.85
+# Share of the samples that all ways must give one class.
+AGREEMENT = 0.8
+# Class-balanced accuracy that it may cost at most, but for a chance of `RISK`: the guard's bound.
+MOST_LOSS = 0.01
 # With fewer classes in use than this share of what the shipped head uses, they have run together.
 COLLAPSE = 0.5
 # Of one class alone, a step of all classes cannot be told from one to another class.
@@ -36,7 +39,10 @@ class Evidence:
             logarithms a sample; the least of the ways that must explain them.
         low: Lower bound of it, wrong once in twenty times.
         agreement: Share of the samples that all ways give the same class.
-        confidence: Mean probability of the likeliest class under the aligned mixture.
+        gain: Class-balanced accuracy that the aligned head is expected to gain on the shipped one, if the way by which
+            it gains least is right.
+        gain_low: Lower bound of it, wrong once in twenty times.
+        confidence: Mean probability of the likeliest class, over the ways.
         changed: Share of the samples whose class is another than the shipped head's.
         distance: How far the classes have moved together, in units of the greatest distance between two of them.
         kept: Effective number of classes predicted, over that of the shipped head.
@@ -46,6 +52,8 @@ class Evidence:
     rise: float
     low: float
     agreement: float
+    gain: float
+    gain_low: float
     confidence: float
     changed: float
     distance: float
@@ -71,10 +79,10 @@ class Evidence:
                 f"Ways of aligning that assume different things agree on {100 * self.agreement:.0f} % of the samples, "
                 f"where {100 * AGREEMENT:.0f} % are asked: without labels it is open which is right."
             )
-        if self.confidence < CONFIDENCE:
+        if not (self.gain > 0 and self.gain_low > -MOST_LOSS):
             return (
-                f"The classes overlap here: the likeliest has {100 * self.confidence:.0f} % on average, where "
-                f"{100 * CONFIDENCE:.0f} % are asked."
+                f"It may cost more than it gains: {100 * self.gain:+.1f} points of class-balanced accuracy are likely, "
+                f"at least {100 * self.gain_low:+.1f}, where {-100 * MOST_LOSS:.0f} is asked."
             )
         return None
 
@@ -96,29 +104,53 @@ def weigh(
     Returns:
         The evidence.
     """
-    rises = held_out(space, u, chosen, groups, seed)
-    bounds = [lower_bound(rise, groups) for rise in rises.values()]
-    least = int(np.argmin([low for _, low in bounds]))
-    labels = np.stack([space.classes[way.logits(u).argmax(axis=1)] for way in ways.values()])
-    shipped = space.classes[none(space).logits(u).argmax(axis=1)]
-    after = space.classes[head.logits(u).argmax(axis=1)]
-    way = ways["balanced shift"]
-    there = u @ way.matrix.T + way.offset
-    sure = scaled(there, way.mean, Mixture(space.mean, space.prior)).look(there)[0]
-    # Rows of merged classes are one class.
-    merged = np.stack([sure[:, space.classes == label].sum(axis=1) for label in distinct(space.classes)])
+    likely = [_likely(space, way, u) for way in ways.values()]
+    labels = np.stack([each.argmax(axis=1) for each in likely])
+    shipped, after = (_likely(space, one, u).argmax(axis=1) for one in (none(space), head))
+    # What follows each other and is one class may be one occasion, whether it was tagged or not.
+    occasions = np.cumsum(np.diff(after, prepend=after[0]) != 0)
+    rises = held_out(space, u, chosen, groups, seed).values()
+    bounds = [lower_bound(rise, units) for rise in rises for units in (groups, occasions)]
+    gains = [lower_bound(worth(p, shipped, after, units), units) for p in likely for units in (groups, occasions)]
+    rise, gain = (min(both, key=itemgetter(1)) for both in (bounds, gains))
     apart = space.mean[:, None] - space.mean
     greatest = max(float(np.sqrt((apart**2).sum(axis=2).max())), 1e-12)
     return Evidence(
-        rise=bounds[least][0],
-        low=bounds[least][1],
+        rise=rise[0],
+        low=rise[1],
         agreement=float((labels == labels[0]).all(axis=0).mean()),
-        confidence=float(merged.max(axis=0).mean()),
+        gain=gain[0],
+        gain_low=gain[1],
+        confidence=float(np.mean([each.max(axis=1) for each in likely])),
         changed=float((after != shipped).mean()),
-        distance=float(np.linalg.norm(way.offset)) / greatest,
+        distance=float(np.linalg.norm(ways["balanced shift"].offset)) / greatest,
         kept=variety(after) / variety(shipped),
         variety=variety(after),
     )
+
+
+def _likely(space: HeadSpace, way: Way, u: Float64) -> Float64:
+    """Return the ``(n, c)`` probabilities of the classes by one way; rows of merged classes are one class."""
+    rows = way.probabilities(u)
+    return np.stack([rows[:, space.classes == label].sum(axis=1) for label in distinct(space.classes)], axis=1)
+
+
+def worth(likely: Float64, before: Ids, after: Ids, groups: Ids) -> Float64:
+    """Return what each sample adds to the class-balanced accuracy that a head gains, if the probabilities are right.
+
+    Args:
+        likely: ``(n, c)`` probabilities of the classes.
+        before: ``(n,)`` class that is predicted now.
+        after: ``(n,)`` class that would be.
+        groups: ``(n,)`` each group counts once; one more of each class keeps rare ones from deciding.
+
+    Returns:
+        ``(n,)`` gains; the mean of the groups' means is the accuracy gained.
+    """
+    count, rows = np.bincount(groups), np.arange(len(likely))
+    share = ((likely / count[groups][:, None]).sum(axis=0) + 1) / len(count)
+    found: Float64 = (likely[rows, after] / share[after] - likely[rows, before] / share[before]) / likely.shape[1]
+    return found
 
 
 def held_out(

@@ -61,7 +61,7 @@ def rebalance(shipped: Shipped, codes: Codes, groups: Ids, novelty: Novelty | No
     """
     space = head_space(shipped)
     u = space.of(codes)
-    posteriors = _posteriors(space, u)
+    posteriors = none(space).probabilities(u)
     found = _estimate(posteriors, space.prior)
     bias = space.bias + found.correct(np.zeros(len(space.bias)))
     layer = space.fold(space.weight, bias, shipped.code)
@@ -71,13 +71,6 @@ def rebalance(shipped: Shipped, codes: Codes, groups: Ids, novelty: Novelty | No
 
 def _estimate(posteriors: Float64, home: Float64) -> LabelShift:
     return estimate_prior(posteriors, home, drawn=PRIOR_SAMPLES * len(home))
-
-
-def _posteriors(space: HeadSpace, u: Float64) -> Float64:
-    logits = none(space).logits(u)
-    likely = np.exp(logits - logits.max(axis=1, keepdims=True))
-    found: Float64 = likely / likely.sum(axis=1, keepdims=True)
-    return found
 
 
 def _against(space: HeadSpace, u: Float64, posteriors: Float64, found: LabelShift, groups: Ids) -> str | None:

@@ -40,6 +40,13 @@ class Way:
         found: Float64 = u @ self.weight.T + self.bias
         return found
 
+    def probabilities(self, u: Float64) -> Float64:
+        """Return ``(n, k)`` probabilities."""
+        logits = self.logits(u)
+        likely = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found: Float64 = likely / likely.sum(axis=1, keepdims=True)
+        return found
+
 
 def none(space: HeadSpace) -> Way:
     """Return the shipped head as it is."""

@@ -9,7 +9,7 @@ from tests.fixtures.worlds import HOME, Place, World, score
 from acclimate.bundle import LinearLayer
 from acclimate.edge.adaptation.shipped import Shipped
 from acclimate.edge.alignment.align import Alignment, align
-from acclimate.edge.alignment.evidence import Evidence, lower_bound, variety
+from acclimate.edge.alignment.evidence import Evidence, lower_bound, variety, weigh, worth
 from acclimate.edge.alignment.label_balance import rebalance
 from acclimate.edge.alignment.mixture import Mixture, place
 from acclimate.edge.alignment.report import Method
@@ -40,9 +40,9 @@ def test_a_place_that_has_moved(method: Method) -> None:
 
 
 def test_what_passes_is_hardly_ever_worse() -> None:
-    """Near and far, with classes in another mix, what passes gains in the mean and never costs 3 points."""
+    """Near and far, with classes in another mix, what passes gains in the mean and never costs a point."""
     gains = []
-    for seed in range(5):
+    for seed in range(12):
         world, rng = World(seed), np.random.default_rng(seed)
         shipped = world.shipped()
         for where in (Place(0.3, 0.3), FAR):
@@ -54,8 +54,8 @@ def test_what_passes_is_hardly_ever_worse() -> None:
                 fresh = world.draw(600, 2, where)
                 gains.append(score(found.head, shipped, *fresh) - score(shipped.predictor(), shipped, *fresh))
     assert len(gains) >= 5
-    assert min(gains) > -0.03
-    assert np.mean(gains) > 0.03
+    assert min(gains) > -0.01
+    assert np.mean(gains) > 0.05
 
 
 def test_what_cannot_be_told_is_refused() -> None:
@@ -160,7 +160,7 @@ def test_groups_are_one_piece_of_evidence() -> None:
     assert lower_bound(values, np.zeros(12, np.int64))[1] == -np.inf
 
 
-GOOD = Evidence(1.0, 0.5, 0.9, 0.95, 0.2, 0.5, 1.0, 3.5)
+GOOD = Evidence(1.0, 0.5, 0.9, 0.05, -0.005, 0.95, 0.2, 0.5, 1.0, 3.5)
 
 
 @pytest.mark.parametrize(
@@ -172,13 +172,63 @@ GOOD = Evidence(1.0, 0.5, 0.9, 0.95, 0.2, 0.5, 1.0, 3.5)
         ({"low": 0.0}, "no better"),
         ({"low": float("nan")}, "no better"),
         ({"agreement": 0.7}, "agree on 70 %"),
-        ({"confidence": 0.7}, "overlap"),
+        ({"gain": 0.0}, "cost more than it gains"),
+        ({"gain_low": -0.02}, "cost more than it gains"),
+        ({"gain_low": float("nan")}, "cost more than it gains"),
     ],
 )
 def test_each_doubt_is_enough(change: dict[str, float], match: str) -> None:
     """One thing that speaks against an alignment refuses it, and says what."""
     assert GOOD.against is None
     assert match in str(replace(GOOD, **change).against)
+
+
+def test_worth_is_the_accuracy_gained() -> None:
+    """Where probabilities are the truth, the worths add up to the class-balanced accuracy that is gained."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [3_000, 600, 60])
+    before, after = (np.where(rng.random(len(y)) < right, y, rng.integers(0, 3, len(y))) for right in (0.5, 0.8))
+    gained = [np.mean((after == y)[y == c]) - np.mean((before == y)[y == c]) for c in range(3)]
+    found = worth(np.eye(3)[y], before, after, np.arange(len(y)))
+    assert found.mean() == pytest.approx(np.mean(gained), rel=0.02)
+    repeated, groups = np.repeat(np.arange(len(y)), 4), np.repeat(np.arange(len(y)), 4)
+    again = worth(np.eye(3)[y[repeated]], before[repeated], after[repeated], groups)
+    np.testing.assert_allclose(again[::4], found)
+
+
+def test_every_way_has_a_say_on_the_gain() -> None:
+    """What is gained is gained whichever way is right: one way by which the shipped head was right takes it all."""
+    world = World(0)
+    shipped, (codes, _) = world.shipped(), world.draw(100, 1, FAR)
+    space, groups = head_space(shipped), np.arange(100)
+    u = space.of(codes)
+    ways = fit_ways(space, u)
+    found = weigh(space, u, ways, ("prototypes",), ways["coral"], groups)
+    assert found.gain > found.gain_low > 0
+    assert found.against is None
+    doubted = weigh(space, u, {**ways, "shift": none(space)}, ("prototypes",), ways["coral"], groups)
+    assert doubted.gain < 0
+    assert "cost more" in str(doubted.against)
+
+
+def test_units_count_in_the_gain() -> None:
+    """The same samples as ten units say less for certain than as a hundred."""
+    world = World(1)
+    shipped, (codes, _) = world.shipped(), world.draw(100, 1, FAR)
+    many, few = (align(shipped, codes, groups, "auto").evidence for groups in (np.arange(100), np.arange(100) % 10))
+    assert few.gain_low < many.gain_low
+
+
+def test_what_comes_in_sets_counts_once() -> None:
+    """The same samples, one class after the other, are as many occasions as classes, whether tagged or not."""
+    world = World(1)
+    shipped, (codes, y) = world.shipped(), world.draw(120, 1, FAR)
+    order = np.argsort(y, kind="stable")
+    mixed, sets = (align(shipped, rows, np.arange(120), "auto").evidence for rows in (codes, codes[order]))
+    assert mixed.against is None
+    assert sets.changed == mixed.changed
+    assert sets.gain_low < mixed.gain_low
+    assert sets.low < mixed.low
 
 
 def test_variety() -> None:
