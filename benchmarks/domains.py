@@ -3,9 +3,10 @@
 The published samples of USPS (1,800) and MNIST (2,000), 16 x 16, both ways. A small network is trained for 800 steps
 of 64 samples on the labels of one and the images of the other, by `pretrain` with settings and objectives as they ship:
 dan (MK-MMD), jan, deep-coral and dann, and on the source alone. Scored on the labels of the target, which neither
-training nor the guard sees. Weights and the way back were chosen on MNIST and the digits of UCI; the guard's margin for
-chance was added when seed 0 had been seen once, with another learning rate. Each model is judged by the guard as
-`pretrain` does it; what counts is the model that it then keeps: that of the source where it refuses.
+training nor the guard sees. Weights, aligned layers and the way back were chosen on MNIST and the digits of UCI; the
+guard's margin for chance was added when seed 0 had been seen once, with another learning rate, and the answers as a
+layer of dan when all seeds had been seen without. Each model is judged by the guard as `pretrain` does it; what counts
+is the model that it then keeps: that of the source where it refuses.
 
 The files are not part of the project: `--data DIR`, or ACCLIMATE_DATA, or ../shared/data, has usps_mnist.npz. Runs that
 are done are kept in build/bench/domains, so that one that was cut off goes on.

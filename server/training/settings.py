@@ -163,7 +163,7 @@ class ObjectiveSettings:
     layers: tuple[str, ...] = setting(
         (),
         "Modules whose results are aligned, or what they take, as module:input; empty takes what the last linear "
-        "layer takes.",
+        "layer takes. dan and jan align the probabilities of the answers besides.",
     )
     target_batch: int | None = setting(
         None, "Samples of the target in one step; none takes training.batch_size.", unit="samples", low=2

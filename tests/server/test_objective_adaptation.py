@@ -18,13 +18,17 @@ from torch.nn import functional
 
 from acclimate.errors import InputError, TrainingError
 from acclimate.server import work
+from acclimate.server.config.model import ModelSettings
 from acclimate.server.config.read import PretrainConfig
 from acclimate.server.data import Data, DataSettings, Split, load_data
 from acclimate.server.data.samples import Samples
 from acclimate.server.objectives.adaptation import Adapted
 from acclimate.server.objectives.make import make_objective
 from acclimate.server.objectives.supervised import Supervised
+from acclimate.server.pretrain import pretrain
 from acclimate.server.run import Run
+from acclimate.server.run_report.folder import read_run
+from acclimate.server.run_report.page import page_of
 from acclimate.server.training.batches import Batches
 from acclimate.server.training.logs import read_log
 from acclimate.server.training.paired import PairedBatches
@@ -74,7 +78,10 @@ def batch(n: int = 9, m: int = 6, *, sources: int = 1) -> tuple[Tensor, Tensor, 
 
 @pytest.mark.parametrize("name", ADAPTATION)
 def test_the_loss_is_the_one_written_down(name: str) -> None:
-    """Cross-entropy of the source, plus weight times ramp times the distance of what the last linear layer takes."""
+    """Cross-entropy of the source, plus weight times ramp times the distance of what the last linear layer takes.
+
+    With dan that of the answers' probabilities is added, with jan they are part of it.
+    """
     net = make_net(plain=True).double()
     objective = objective_of(name, net, adaptation_weight=2.5)
     x, labels, domains = batch()
@@ -83,7 +90,7 @@ def test_the_loss_is_the_one_written_down(name: str) -> None:
     own, others = features[:9], features[9:]
     shares = logits.softmax(1)
     ways: dict[str, Callable[[], Tensor | None]] = {
-        "dan": lambda: MultiKernelMMD()(own, others),
+        "dan": lambda: MultiKernelMMD()(own, others) + MultiKernelMMD()(shares[:9], shares[9:]),
         "jan": lambda: JointMMD()([own, shares[:9]], [others, shares[9:]]),
         "deep-coral": lambda: coral_loss(own, others),
         # The features' part is in its gradient.
@@ -107,16 +114,19 @@ def test_each_source_is_aligned_by_itself() -> None:
     net = make_net(plain=True).double()
     objective = objective_of("dan", net, sources=3)
     x, labels, domains = batch(9, 6, sources=3)
-    features = net[:2](x)
-    target = features[9:]
-    distances = [MultiKernelMMD()(features[:9][domains[:9] == one], target) for one in (1, 2, 3)]
+    layers = net[:2](x), net(x).softmax(1)
+
+    def distance(chosen: Tensor) -> Tensor:
+        return torch.stack([MultiKernelMMD()(layer[:9][chosen], layer[9:]) for layer in layers]).sum()
+
+    distances = [distance(domains[:9] == one) for one in (1, 2, 3)]
     loss = functional.cross_entropy(net(x)[:9], labels)
     share = torch.tensor([1.0])
     weight = ramp(share[0])
     (found,) = objective(x, (labels, domains, share))
     torch.testing.assert_close(found, loss + weight * torch.stack(distances).mean(), rtol=1e-6, atol=0)
     few = torch.cat([torch.tensor([1, 1, 1, 1, 2, 2, 2, 2, 3]), domains[9:]])
-    two = [MultiKernelMMD()(features[:9][few[:9] == one], target) for one in (1, 2)]
+    two = [distance(few[:9] == one) for one in (1, 2)]
     (found,) = objective(x, (labels, few, share))
     torch.testing.assert_close(found, loss + weight * torch.stack(two).mean(), rtol=1e-6, atol=0)
 
@@ -366,9 +376,92 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     for target, message in (("t.npz", r"shape \(4,\) in the target"), ("i.npz", r"like the training data \(table\)")):
         with pytest.raises(InputError, match=message):
             load_data(DataSettings(train=train, target=str(tmp_path / target)), seed=0)
-    with pytest.raises(InputError, match="the shards"):
+    with pytest.raises(InputError, match="a shard at t-0"):
         load_data(DataSettings(train=train, target="t-{0..1}.tar"), seed=0)
+    for held, message in (("h", "labelled samples as data.target_validation"), ("g", "finite numbers")):
+        x = np.full((6, 4), 0 if held == "h" else np.nan, np.float32)
+        np.savez(tmp_path / f"{held}.npz", x=x, y=np.full(6, -1))
+        with pytest.raises(InputError, match=message):
+            load_data(DataSettings(train=train, target=train, target_validation=str(tmp_path / f"{held}.npz")), seed=0)
     config = config_of("dan")
+    unlabelled = replace(make_pair(), target_validation=make_pair().target)
+    with pytest.raises(InputError, match=r"expected labelled samples as data\.target_validation"):
+        run_small(tmp_path / "run", make_config(objective={"name": "dan"}), data=unlabelled)
     named = replace(config, data=replace(config.data, domain="where"))
     with pytest.raises(InputError, match=r"data\.domain"):
         run_small(tmp_path / "run", named, data=make_pair())
+
+
+@pytest.mark.parametrize(
+    ("training", "target_batch", "message"),
+    [
+        ({"batch_size": 1}, None, r"found 1\. Set training\.batch_size to 2 or more"),
+        ({"batch_size": 2, "accumulation": 2}, None, r"found 1\. Set training\.batch_size to 4 or more"),
+        ({"accumulation": 2}, 3, r"objective\.target_batch as a multiple of 2.*found 3\. Set it to 4"),
+        ({"accumulation": 2}, 2, r"objective\.target_batch as a multiple of 2.*found 2\. Set it to 4"),
+        ({"batch_size": 72, "accumulation": 36}, None, "expected 72 target samples or more.*found 70"),
+    ],
+)
+def test_sides_of_a_single_sample_are_refused(
+    tmp_path: Path, training: dict[str, Any], target_batch: int | None, message: str
+) -> None:
+    """They have no spread: nothing would be aligned, and the run be one on the source alone without a word."""
+    config = config_of("dann", objective={"target_batch": target_batch}, **training)
+    with pytest.raises(InputError, match=message):
+        run_small(tmp_path / "run", config, data=make_pair(), net=make_net(plain=True))
+
+
+def test_a_model_without_a_linear_layer_is_aligned_where_settings_say(tmp_path: Path) -> None:
+    """Its features are nowhere by themselves: the message says which setting names them."""
+    net = nn.Sequential(nn.Unflatten(1, (FEATURES, 1)), nn.Conv1d(FEATURES, 3, 1), nn.Flatten())
+    with pytest.raises(InputError, match=r"Name modules as objective\.layers"):
+        run_small(tmp_path / "run", config_of("dan"), data=make_pair(), net=net)
+    run = run_small(
+        tmp_path / "run", config_of("dan", objective={"layers": ("0",)}, epochs=1), data=make_pair(), net=net
+    )
+    assert run.steps
+
+
+def test_a_target_is_checked_before_training_and_known_by_its_content(tmp_path: Path) -> None:
+    """A target image that cannot be read is told at once; with other pixels under the same names no run is resumed."""
+    Image = pytest.importorskip("PIL.Image")
+    draws = np.random.default_rng(0)
+    for folder, labels in (("source", ("a", "b")), ("target", ("x",))):
+        for label in labels:
+            (tmp_path / folder / label).mkdir(parents=True)
+            for i in range(8):
+                pixels = draws.integers(0, 256, (6, 6, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / folder / label / f"{i}.png")
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef make() -> nn.Module:\n    return nn.Sequential("
+        "nn.Flatten(), nn.Linear(108, 2))\n"
+    )
+    config = config_of("dan", epochs=1, batch_size=4)
+    own = replace(config.data, train=str(tmp_path / "source"), target=str(tmp_path / "target"), size=(6, 6))
+    config = replace(config, model=ModelSettings(name=f"{tmp_path / 'net.py'}:make"), data=own)
+    pretrain(config, out=tmp_path / "run", device="cpu")
+    pretrain(config, out=tmp_path / "run", resume=True, device="cpu")
+    Image.fromarray(np.zeros((6, 6, 3), np.uint8)).save(tmp_path / "target" / "x" / "3.png")
+    with pytest.raises(TrainingError, match="other contents of the target samples"):
+        pretrain(config, out=tmp_path / "run", resume=True, device="cpu")
+    (tmp_path / "target" / "x" / "3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3\.png"):
+        pretrain(config, out=tmp_path / "other", device="cpu")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_page_of_a_run_tells_what_the_guard_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """Its reason and the scores of both models; where the adapted one is refused, whose scores the page has."""
+    scores = {"source_only_way_back": 0.625, "adapted_way_back": 0.5}
+    monkeypatch.setattr(guarded, "judge_adaptation", lambda *_, **__: Verdict(kept, "A reason.", scores))
+    config = make_config(objective={"name": "dan"}, epochs=1, run={"report": True})
+    run = run_small(tmp_path / "run", config, data=make_pair())
+    text = (tmp_path / "run" / "report.html").read_text("utf-8")
+    for told in ("A reason.", "62.5%", "50.0%", "Validation samples are of the source", f"{run.metrics[0].loss:.4f}"):
+        assert told in text
+    assert ("was refused" in text) is not kept
+    (tmp_path / "run" / "adaptation.json").write_text("{broken")
+    assert page_of(read_run(tmp_path / "run")).provenance[-1][0] == "not read"
