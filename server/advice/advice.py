@@ -18,7 +18,8 @@ class Candidate:
         accuracy: Share of right answers on held-out labelled target samples, 0 to 1; None where there are too few.
         low: Lower end of its 95 % interval (Wilson), or None.
         high: Upper end, or None.
-        brier: Mean Brier score on the same samples, 0 to 1, the less the better, or None.
+        brier: Mean Brier score on the same samples, 0 to 1, the less the better, at a temperature that other samples
+            tell, or None.
         way_back: Share of the source's labels that follow from the method's answers in the target, which needs no
             label there; None where labels decided.
         why_not: Why it was not compared; empty if it was.
@@ -65,7 +66,7 @@ class Advice:
         gain_low: Its lower bound, 95 %, or None.
         gain_high: Its upper bound, or None.
         accuracy_gain: Share of right answers that it gains, held out, or None.
-        related: p-value of the source's classifier saying something about the target's labels, or None.
+        related: p-value of the source's labels having something to do with the target's, or None.
         home_accuracy: Cross-validated accuracy of the source's classifier on the source.
         shift: How features differ.
         classes: Their names.

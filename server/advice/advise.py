@@ -12,11 +12,12 @@ from ...errors import InputError
 from .advice import Advice, Candidate, Shift
 from .given import Given, Labels, check_given
 from .head import fit_linear
-from .held_out import LEAST_JUDGED, HeldOut, brier, hold_out
+from .held_out import LEAST_JUDGED, HeldOut, hold_out
 from .judge import LEVEL, judge
-from .method import TARGET_ONLY
+from .method import BALANCED, POOL, TARGET_ONLY
 from .methods import METHODS
 from .pair import Float64, Pair
+from .relation import relation
 from .unlabelled import home_answers, validate
 from .words import said_by_labels, said_by_validators, situation
 
@@ -41,8 +42,9 @@ def advise(
     """Say which way of transfer suits a source and a target, or that none does.
 
     With enough labelled target samples, methods are compared by cross-validation over these alone, and transfer is
-    recommended where harm is excluded and a gain expected (see `acclimate.server.advice.judge`); with too few,
-    validators rank methods, and the advice says how little that is. The same arguments give the same advice.
+    recommended where the source's labels have something to do with the target's, and a gain is shown or harm excluded
+    (see `acclimate.server.advice.judge`); with too few, validators rank methods, and the advice says how little that
+    is. The same arguments give the same advice.
 
     Args:
         source_x: ``(n, d)`` features of the source.
@@ -75,12 +77,12 @@ def advise(
     counts = np.bincount(pair.target_y, minlength=pair.k)
     if int(counts[counts > 1].sum()) >= LEAST_JUDGED and (counts > 0).sum() > 1:
         found = hold_out(pair, METHODS, given.groups, progress)
-        if TARGET_ONLY in found.probabilities and len(np.unique(found.group)) >= LEAST_JUDGED:
+        if {TARGET_ONLY, POOL, BALANCED} <= found.probabilities.keys() and len(np.unique(found.group)) >= LEAST_JUDGED:
             held = found
     told = situation(given, home_accuracy, shift, mix)
     if held is None:
         return _by_validators(given, told, home, home_accuracy, shift, mix, progress)
-    verdict = judge(held, level=level, seed=seed)
+    verdict = judge(held, relation(pair, held, seed), level=level, seed=seed)
     why, harm = said_by_labels(verdict, held, level)
     return Advice(
         recommended=verdict.chosen if verdict.transfer else None,
@@ -100,7 +102,7 @@ def advise(
         unlabelled=given.unlabelled,
         mix=mix,
         width=given.width,
-        candidates=_candidates(held),
+        candidates=_candidates(held, verdict.brier),
         notes=_notes(given, held),
     )
 
@@ -158,7 +160,7 @@ def _mix(pair: Pair) -> tuple[float, ...] | None:
     return tuple(estimate_prior(answers, home, drawn=_DRAWN).prior.tolist())
 
 
-def _candidates(held: HeldOut) -> tuple[Candidate, ...]:
+def _candidates(held: HeldOut, scores: dict[str, float]) -> tuple[Candidate, ...]:
     compared, others = [], []
     for method in METHODS:
         if method.name not in held.probabilities:
@@ -167,7 +169,7 @@ def _candidates(held: HeldOut) -> tuple[Candidate, ...]:
         answers = held.probabilities[method.name]
         right = float((answers.argmax(axis=1) == held.y).mean())
         low, high = wilson(right, len(held.y))
-        compared.append(Candidate(method.name, method.family, right, low, high, float(brier(answers, held.y).mean())))
+        compared.append(Candidate(method.name, method.family, right, low, high, scores[method.name]))
     return (*sorted(compared, key=lambda one: one.brier or 0.0), *others)
 
 

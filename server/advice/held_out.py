@@ -6,13 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...edge.adaptation.folds import assign_folds
+from ...edge.adaptation.folds import group_units
 from ...errors import AcclimateError
 from .method import TransferMethod
 from .pair import Float64, Int64, Pair
 
 # Fewer judged samples than this tell next to nothing: the least p-value would be above 3 %.
 LEAST_JUDGED = 6
+# Fewer folds leave fewer samples to learn from, which holds back most what leans on the target's.
+FOLDS = 10
 Progress = Callable[[int, int], None]
 
 
@@ -39,7 +41,7 @@ class HeldOut:
 
 
 def hold_out(pair: Pair, methods: Sequence[TransferMethod], groups: Int64, progress: Progress | None = None) -> HeldOut:
-    """Cross-validate over the target's labelled samples alone, in five folds, stratified, groups kept together.
+    """Cross-validate over the target's labelled samples alone, in up to ten folds, stratified, groups kept together.
 
     A fold's samples are gone while methods are fitted: no map, weight or mix of classes has seen them, labels or not.
 
@@ -50,10 +52,7 @@ def hold_out(pair: Pair, methods: Sequence[TransferMethod], groups: Int64, progr
         progress: Told after each fit.
     """
     y = pair.target_y
-    order = np.random.default_rng(pair.seed).permutation(len(y))
-    fold = np.empty(len(y), np.int64)
-    alone = len(np.unique(groups)) == len(groups)
-    fold[order] = assign_folds(y[order], None if alone else groups[order])
+    fold = deal_folds(y, groups, pair.seed)
     rows = np.flatnonzero(np.bincount(y, minlength=pair.k)[y] > 1)
     folds = np.unique(fold[rows])
     found, refused = {}, {}
@@ -76,6 +75,33 @@ def hold_out(pair: Pair, methods: Sequence[TransferMethod], groups: Int64, progr
         else:
             found[method.name] = answers[rows]
     return HeldOut(rows, fold[rows], groups[rows], y[rows], found, refused)
+
+
+def deal_folds(y: Int64, groups: Int64, seed: int = 0) -> Int64:
+    """Return the ``(m,)`` fold of each sample, 0 to `FOLDS` - 1 or fewer, groups kept together, class after class.
+
+    The samples of a class that is in one group only are dealt one by one: else it could never be judged.
+
+    Args:
+        y: ``(m,)`` classes.
+        groups: ``(m,)`` groups.
+        seed: Deals.
+    """
+    units = group_units(y, groups)
+    _, first = np.unique(units, return_index=True)
+    order = np.random.default_rng(seed).permutation(len(first))
+    order = order[np.argsort(y[first][order], kind="stable")]
+    fold = np.empty(len(first), np.int64)
+    fold[order] = np.arange(len(first)) % FOLDS
+    result: Int64 = fold[units]
+    return result
+
+
+def by_group(values: Float64, group: Int64) -> tuple[Float64, Float64]:
+    """Return the mean of each group's values and how many they are."""
+    _, place = np.unique(group, return_inverse=True)
+    count = np.bincount(place).astype(np.float64)
+    return np.bincount(place, values) / count, count
 
 
 def brier(probabilities: Float64, y: Int64) -> Float64:

@@ -7,7 +7,7 @@ from .pair import Float64, Pair
 
 # Probabilities (n, k) of samples (n, d).
 Predictor = Callable[[Float64], Float64]
-TARGET_ONLY, SOURCE_ONLY, POOL = "target only", "source only", "pool"
+TARGET_ONLY, SOURCE_ONLY, POOL, BALANCED = "target only", "source only", "pool", "balanced pool"
 
 
 class TransferMethod(Protocol):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .head import fit_linear
-from .method import POOL, SOURCE_ONLY, TARGET_ONLY, Predictor
+from .method import BALANCED, POOL, SOURCE_ONLY, TARGET_ONLY, Predictor
 from .pair import Pair
 
 
@@ -57,7 +57,7 @@ class Pooled:
     @property
     def name(self) -> str:
         """Its name."""
-        return "balanced pool" if self.balanced else POOL
+        return BALANCED if self.balanced else POOL
 
     def why_not(self, pair: Pair) -> str | None:
         """See `TransferMethod.why_not`."""

@@ -3,10 +3,12 @@
 import numpy as np
 
 from .advice import Harm, Shift
+from .choose import ERRORS
 from .given import Given
 from .held_out import HeldOut
-from .judge import ABOUT, MARGIN, RELATED, Verdict
-from .method import SOURCE_ONLY, TARGET_ONLY
+from .judge import MARGIN, SHOWN, SLIGHT, Verdict
+from .method import BALANCED, SOURCE_ONLY, TARGET_ONLY
+from .relation import RELATED
 from .unlabelled import Validated
 
 # Of the largest share of a class over its share on the other side: less is called balanced.
@@ -28,9 +30,14 @@ def said_by_labels(verdict: Verdict, held: HeldOut, level: float) -> tuple[tuple
         f"points and the Brier score by {-gain.mean:+.3f}; the gain is at least {gain.low:+.3f} but for {level:.0%} of "
         f"chance (p {gain.better:.2g})."
     )
+    many = f"{ERRORS:g} standard errors of the Brier score"
+    if verdict.chosen == BALANCED:
+        chosen = f"'{BALANCED}' lost least elsewhere, and no other way is better here by more than {many}."
+    else:
+        chosen = f"'{verdict.chosen}' is better by more than {many} than '{BALANCED}', which lost least elsewhere."
     says = "something" if verdict.related <= RELATED else "nothing"
     related = (
-        f"The source's classifier, which saw no target label, says {says} about them beyond chance "
+        f"The source's labels, learnt without any of the target's, say {says} about these beyond chance "
         f"(p {verdict.related:.2g})."
     )
     plain = verdict.plain
@@ -40,19 +47,22 @@ def said_by_labels(verdict: Verdict, held: HeldOut, level: float) -> tuple[tuple
         f"({-plain.high:+.3f} to {-plain.low:+.3f}); harm is {harm}."
     )
     if verdict.transfer:
-        return (f"Transfer: '{verdict.chosen}'.", told, paid, related, harmful), harm
+        return (f"Transfer: '{verdict.chosen}'.", told, chosen, paid, related, harmful), harm
     why_not = []
     if verdict.related > RELATED:
         why_not.append("the source's labels are no better than noise here")
     elif not verdict.stands:
-        why_not.append("the source's classifier is much worse here, and no other way shows a gain beyond chance")
+        why_not.append(
+            f"the source's classifier is much worse here, and transfer shows no gain (p at most {SHOWN:g}, no "
+            "fewer right answers)"
+        )
     else:
         if gain.low < -MARGIN:
             why_not.append(f"a loss of more than {MARGIN:g} of Brier score is not excluded")
-        if gain.mean <= 0 or verdict.accuracy_gain < -ABOUT:
-            why_not.append("no gain is to be expected")
+        if gain.mean <= -SLIGHT:
+            why_not.append("a loss is to be expected")
     reason = f"Do not transfer, train on the target's samples alone: {', and '.join(why_not)}."
-    return (reason, told, paid, related, harmful), harm
+    return (reason, told, chosen, paid, related, harmful), harm
 
 
 def said_by_validators(found: Validated, home_accuracy: float, given: Given) -> tuple[str | None, tuple[str, ...]]:

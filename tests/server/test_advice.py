@@ -8,14 +8,17 @@ import pytest
 
 pytest.importorskip("torch", reason="torch, which the server side needs, is not installed")
 
+from acclimate.edge.adaptation.evidence import Evidence
 from acclimate.server.advice import advise
 from acclimate.server.advice.advise import wilson
-from acclimate.server.advice.head import Linear, fit_linear
-from acclimate.server.advice.held_out import HeldOut, brier, hold_out
-from acclimate.server.advice.judge import LEVEL, MARGIN, decide, judge, relation
-from acclimate.server.advice.method import POOL, SOURCE_ONLY, TARGET_ONLY, Predictor, TransferMethod
+from acclimate.server.advice.choose import choose, tempered
+from acclimate.server.advice.head import Linear, fit_linear, softmax
+from acclimate.server.advice.held_out import HeldOut, brier, deal_folds, hold_out
+from acclimate.server.advice.judge import LEVEL, MARGIN, SHOWN, SLIGHT, Verdict, decide, judge
+from acclimate.server.advice.method import BALANCED, POOL, SOURCE_ONLY, TARGET_ONLY, Predictor, TransferMethod
 from acclimate.server.advice.methods import METHODS
 from acclimate.server.advice.pair import Float64, Int64, Pair
+from acclimate.server.advice.relation import RELATED, relation, source_labels_dealt, target_labels_dealt
 from acclimate.server.advice.unlabelled import home_answers
 
 pytestmark = pytest.mark.needs_torch
@@ -43,6 +46,7 @@ def test_a_source_of_the_same_domain_is_taken_and_one_with_dealt_out_labels_is_n
     honest = advise(*source, *target)
     assert honest.recommended not in (None, TARGET_ONLY)
     assert honest.basis == "labels"
+    assert any(honest.recommended in line and "lost least elsewhere" in line for line in honest.why)
     assert honest.gain is not None
     assert honest.gain > 0
     planted = advise(source[0], rng.permutation(source[1]), *target)
@@ -124,50 +128,101 @@ def _noise(rng: np.random.Generator, n: int, k: int) -> Float64:
     return rng.dirichlet(np.ones(k), n)
 
 
+def _held(answers: dict[str, Float64], y: Int64) -> HeldOut:
+    n = len(y)
+    return HeldOut(np.arange(n), np.arange(n) % 5, np.arange(n), y, answers, {})
+
+
 def test_the_best_of_many_useless_methods_is_not_flattered() -> None:
-    """Of forty methods that guess as the target alone does, the best seems to gain; the test knows better."""
-    rng, n, false, naive = np.random.default_rng(0), 30, 0, []
-    for _ in range(200):
-        y = rng.integers(0, 3, n)
-        answers = {name: _noise(rng, n, 3) for name in (TARGET_ONLY, SOURCE_ONLY, POOL, *map(str, range(40)))}
-        held = HeldOut(np.arange(n), np.arange(n) % 5, np.arange(n), y, answers, {})
-        false += judge(held).gain.better <= LEVEL
-        loss = [float(brier(answers[name], y).mean()) for name in answers if name != TARGET_ONLY]
-        naive.append(float(brier(answers[TARGET_ONLY], y).mean()) - min(loss))
-    assert np.mean(naive) > 0.05
-    # 5 % of 200, and chance.
-    assert false <= 18
+    """Of forty that guess, as both pools and the target alone do, one often seems to gain; the test knows better."""
+    rng, n, false, naive = np.random.default_rng(0), 30, 0, 0
+    for _ in range(100):
+        y, guess = rng.integers(0, 3, n), _noise(rng, n, 3)
+        others = {str(i): _noise(rng, n, 3) for i in range(40)}
+        found = judge(_held({TARGET_ONLY: guess, SOURCE_ONLY: guess, POOL: guess, BALANCED: guess} | others, y), 0.0)
+        naive += found.chosen != BALANCED
+        false += found.gain.better <= LEVEL
+    assert naive > 12
+    # 5 % of 100, and chance.
+    assert false <= 8
+
+
+def test_the_balanced_pool_stays_unless_another_is_better_by_two_errors_of_the_paired_difference() -> None:
+    """By hand: a steady small gain replaces it, a greater one that rests on few samples does not, nor the target."""
+    names, n = [TARGET_ONLY, BALANCED, "steady", "lucky", "worse"], 16
+    own = np.random.default_rng(0).uniform(0.2, 0.8, n)
+    lucky = np.zeros(n)
+    # A mean of 0.05 with an error of 0.034.
+    lucky[:2] = 0.4
+    steady = 0.01 + 0.01 * np.sin(np.arange(n))
+    loss = np.stack([own - 0.3, own, own - steady, own - lucky, own + 0.1])
+    assert lucky.mean() > steady.mean()
+    assert names[choose(loss, names, np.arange(n))] == "steady"
+    assert names[choose(np.delete(loss, 2, axis=0), np.delete(names, 2).tolist(), np.arange(n))] == BALANCED
+    # The same samples as two groups that contradict are no evidence.
+    swayed = np.stack([own, own - np.repeat([0.35, -0.1], n // 2)])
+    assert choose(swayed, [BALANCED, "swayed"], np.arange(n)) == 1
+    assert choose(swayed, [BALANCED, "swayed"], np.arange(n) // (n // 2)) == 0
+
+
+def test_how_sure_a_method_is_does_not_decide() -> None:
+    """Answers as right, but too even, are not worse at their temperature; the judged samples do not tell it."""
+    rng, n = np.random.default_rng(0), 400
+    logits = 2 * rng.normal(size=(n, 3))
+    y = (softmax(logits).cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+    both = np.stack([logits, logits / 4])
+    raw = [float(brier(softmax(one), y).mean()) for one in both]
+    known, judged = tempered(both[:, :200], y[:200], both[:, 200:], y[200:])
+    assert raw[1] > raw[0] + 0.04
+    assert np.ptp(known.mean(axis=1)) < 0.01
+    assert np.ptp(judged.mean(axis=1)) < 0.01
+    other = tempered(both[:, :200], y[:200], both[:, 200:], (y[200:] + 1) % 3)[0]
+    np.testing.assert_array_equal(known, other)
+
+
+def _gain(mean: float, low: float, better: float) -> Evidence:
+    return Evidence(mean, low, 1.0, better=better, worse=1 - better)
 
 
 @pytest.mark.parametrize(
-    ("gain", "low", "accuracy", "stands", "decided"),
+    ("mean", "low", "better", "accuracy", "stands", "decided"),
     [
-        (0.1, 0.01, 0.1, False, True),
-        (0.1, 0.01, 0.0, False, False),
-        (0.1, -0.01, 0.1, False, False),
-        (0.1, -0.01, 0.1, True, True),
-        (0.1, 1.01 * -MARGIN, 0.1, True, False),
-        (-0.01, -0.02, 0.1, True, False),
-        (0.1, -0.01, -0.2, True, False),
+        (0.1, 0.01, SHOWN, 0.0, False, True),
+        (0.1, 0.01, SHOWN, -0.01, False, False),
+        (0.1, -0.01, 1.01 * SHOWN, 0.1, False, False),
+        (0.1, -0.01, 1.01 * SHOWN, -0.1, True, True),
+        (0.1, 1.01 * -MARGIN, 0.5, 0.1, True, False),
+        (-0.99 * SLIGHT, -MARGIN, 0.5, 0.1, True, True),
+        (-1.01 * SLIGHT, -0.03, 0.5, 0.1, True, False),
     ],
 )
-def test_a_gain_is_shown_or_expected_of_a_source_that_stands_by_itself(
-    gain: float, low: float, accuracy: float, stands: bool, decided: bool
+def test_a_gain_is_shown_or_harm_excluded_of_a_source_that_stands_by_itself(
+    mean: float, low: float, better: float, accuracy: float, stands: bool, decided: bool
 ) -> None:
     """Each condition by itself changes the decision."""
-    assert decide(gain, low, accuracy, stands=stands) is decided
+    assert decide(_gain(mean, low, better), accuracy, stands=stands) is decided
 
 
 def test_a_gain_that_owes_nothing_to_the_sources_labels_is_no_reason_to_transfer() -> None:
-    """A method is right throughout and the target alone guesses: what the source's classifier says decides."""
+    """A method is right throughout and the target alone guesses: whether labels are related decides."""
     rng, n = np.random.default_rng(0), 30
     y = rng.integers(0, 3, n)
     truth, noise = np.eye(3)[y], _noise(rng, n, 3)
-    for source, taken in ((noise, False), (0.6 * truth + 0.4 * noise, True)):
-        answers = {TARGET_ONLY: noise[::-1], SOURCE_ONLY: source, POOL: noise, "other": truth}
-        found = judge(HeldOut(np.arange(n), np.arange(n) % 5, np.arange(n), y, answers, {}))
-        assert found.gain.low > 0
-        assert (found.chosen, found.transfer) == ("other", taken)
+    answers = {TARGET_ONLY: noise[::-1], SOURCE_ONLY: noise, POOL: noise, BALANCED: noise, "other": truth}
+    found: list[Verdict] = [judge(_held(answers, y), p) for p in (RELATED, 1.01 * RELATED)]
+    assert all(one.gain.low > 0 and one.chosen == "other" for one in found)
+    assert [one.transfer for one in found] == [True, False]
+
+
+def test_a_related_source_that_is_no_better_is_taken_where_it_stands_by_itself() -> None:
+    """All ways are as good: no gain and no harm. A source that is right on few samples must show a gain instead."""
+    rng, n = np.random.default_rng(0), 40
+    y = rng.integers(0, 3, n)
+    fair, pool = (0.6 * np.eye(3)[y] + 0.4 * _noise(rng, n, 3) for _ in range(2))
+    for source, taken in ((fair, True), (np.roll(fair, 1, axis=1), False)):
+        found = judge(_held({TARGET_ONLY: fair, SOURCE_ONLY: source, POOL: pool, BALANCED: pool}, y), 0.0)
+        assert found.gain.better > SHOWN
+        assert (found.stands, found.transfer) == (taken, taken)
 
 
 @pytest.mark.parametrize("of_each", [1, 3])
@@ -178,8 +233,50 @@ def test_labels_that_are_noise_look_related_as_often_as_the_level_says(of_each: 
     for seed in range(200):
         answers = np.repeat(_noise(rng, 24 // of_each, 3), of_each, axis=0)
         y = np.repeat(rng.integers(0, 3, 24 // of_each), of_each)
-        found.append(relation(answers, y, np.arange(24) // of_each, seed) <= LEVEL)
+        found.append(target_labels_dealt(answers, y, np.arange(24) // of_each, seed) <= LEVEL)
     assert np.sum(found) <= 20
+
+
+def test_a_source_whose_labels_are_noise_is_unrelated_however_far_the_targets_classes_lie_apart() -> None:
+    """Along one wide direction noise often points as the classes do: dealing the target's labels alone is deceived."""
+    rng, deceived, related = np.random.default_rng(0), 0, 0
+    for seed in range(100):
+        x = rng.normal(size=(60, 5))
+        here_y = np.arange(24) % 2
+        here = rng.normal(size=(24, 5)) + 6 * np.where(here_y, 1, -1)[:, None] * np.eye(5)[0]
+        x[:, 0] *= 6
+        y = rng.integers(0, 2, 60)
+        pair = Pair(x, y, here, here_y, here[:0], 2)
+        answers = {SOURCE_ONLY: fit_linear(x, y, 2)(here)}
+        deceived += target_labels_dealt(answers[SOURCE_ONLY], here_y, np.arange(24)) <= LEVEL
+        related += relation(pair, _held(answers, here_y), seed) <= LEVEL
+    assert deceived > 30
+    # 5 % of 100, and chance.
+    assert related <= 10
+
+
+def test_a_source_that_knows_the_classes_is_related_whichever_labels_are_dealt_out() -> None:
+    """The least p-values that so many deals give; with the target's labels turned round, none."""
+    rng = np.random.default_rng(0)
+    (x, y), (here, own) = draw(rng, 150), draw(rng, 30)
+    assert source_labels_dealt(x, y, here, own) == pytest.approx(0.001)
+    assert source_labels_dealt(x, y, here, (own + 1) % 4) > 0.5
+    pair = Pair(x, y, here, own, here[:0], 4)
+    answers = fit_linear(x, y, 4)(here)
+    assert relation(pair, _held({SOURCE_ONLY: answers}, own)) == pytest.approx(0.001)
+    # Both must say so.
+    assert relation(pair, _held({SOURCE_ONLY: answers[::-1]}, own)) > RELATED
+
+
+def test_folds_hold_few_samples_out_and_keep_groups_together() -> None:
+    """Ten folds, in which a class of ten lacks one sample at a time; no more folds than groups."""
+    y = np.repeat(np.arange(3), 10)
+    fold = deal_folds(y, np.arange(30))
+    assert all(sorted(fold[y == c].tolist()) == list(range(10)) for c in range(3))
+    groups = np.arange(30) // 5
+    fold = deal_folds(y, groups)
+    assert len(np.unique(fold)) == 6
+    assert all(len(np.unique(fold[groups == one])) == 1 for one in range(6))
 
 
 def test_the_classifier_is_scikit_learns() -> None:
