@@ -12,6 +12,7 @@ from rich.table import Table
 from ..files import write_file
 from .console import many, output, printable, progress, tell
 from .convert_paths import check_paths
+from .opening import Overwrite
 
 if TYPE_CHECKING:
     from ..server.verify import Outcome
@@ -25,11 +26,12 @@ def verify(
         typer.Option("--data", help="Folder with office_caltech_surf.npz, usps_mnist.npz or both: published features."),
     ] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write what came out to a JSON file, too.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Check every transfer method against what is known of it. Exit code 1 if something is off."""
-    check_paths({"--json": json}, {}, overwrite=False)
+    check_paths({"--json": json}, {}, overwrite=overwrite)
     # torch and scikit-learn are heavy: nothing of them is imported before the arguments are known to be good.
-    from ..server.verify import FILES, identities, published_rows, run_checks
+    from ..server.verify import FILES, identities, left_out, published_rows, run_checks
 
     rows, missing = ((), tuple(FILES)) if data is None else published_rows(data)
     with progress("checking") as bar:
@@ -40,10 +42,12 @@ def verify(
             f"skipped: published rows of {' and '.join(missing)}. To check them too, put the published features into a "
             f"folder under that name and give it with --data."
         )
+    for one in (absent := left_out()):
+        tell(f"skipped: {one}.")
     if json is not None:
-        found = {"holds": all(one.holds for one in outcomes), "skipped": list(missing)}
+        found = {"holds": all(one.holds for one in outcomes), "skipped": [*missing, *absent]}
         text = document.dumps({**found, "checks": [one.to_dict() for one in outcomes]}, indent=2, allow_nan=False)
-        write_file(json, text.encode() + b"\n")
+        write_file(json, text.encode() + b"\n", overwrite=overwrite)
         tell(f"wrote {json}")
     if not all(one.holds for one in outcomes):
         raise typer.Exit(_OFF)

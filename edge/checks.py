@@ -14,6 +14,8 @@ from ..manifest import InputSpec
 
 Labels = Sequence[str | int | np.integer[Any] | None] | NDArray[Any]
 MAX_NAME = 200
+# What to do with labels that are bytes, whose text depends on an encoding.
+DECODE = "Decode them first: numpy.char.decode(labels.astype(bytes)), or label.decode()."
 _TYPES = {"uint8": np.dtype(np.uint8), "float32": np.dtype(np.float32), "int32": np.dtype(np.int32)}
 _HINTS = {
     "uint8": "Scale to 0..255 and convert with .astype('uint8').",
@@ -108,10 +110,17 @@ def check_name(label: object) -> str:
         if not -(2**63) <= label < 2**64:
             raise LabelError("expected a whole number of at most 64 bits, found a larger one. Name it by a text.")
         return str(int(label))
+    if isinstance(label, bytes | bytearray):
+        raise LabelError(f"expected a class name as text, found bytes: {label!r:.80}. {DECODE}")
     if not isinstance(label, str) or not 0 < len(label.strip()) <= len(label) <= MAX_NAME or not label.isprintable():
         raise LabelError(f"expected a class name of 1 to {MAX_NAME} printable characters, found {label!r:.80}.")
     # Blanks around a name, and letters that look alike but are composed otherwise, are slips and not other classes.
     return unicodedata.normalize("NFC", label.strip())
+
+
+def holds_bytes(values: NDArray[Any]) -> bool:
+    """Return whether an array holds bytes, which no label is: NumPy's type S, or objects, as some file formats give."""
+    return values.dtype.kind == "S" or (values.dtype.kind == "O" and any(isinstance(one, bytes) for one in values.flat))
 
 
 def check_texts(values: Sequence[str | None] | None, n: int, what: str) -> list[str | None]:

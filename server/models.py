@@ -18,6 +18,7 @@ from .compress.hold_ranges import hold_noted
 from .compress.narrowed import narrowed
 from .config.model import ModelSettings
 from .data.draws import drawn_from
+from .hf_bounds import check_config
 from .keras.asked import saved_model
 from .model_ends import fit_ends
 from .model_folder import model_folder, require_model_folder
@@ -147,21 +148,22 @@ def load_model(path: str | Path, *, code: str | None = None, ranges: bool = True
             raise TrainingError(_how_to_load(architecture, path))
         model = _load(ModelSettings(name=code))
     else:
-        model = _built(_described(architecture, folder), path, code)
+        model = _built(_described(architecture, folder), folder, path, code)
     noted = load_checkpoint(folder, model, architecture=architecture).notes
     if ranges:
         hold_noted(model, noted, folder)
     return model.eval()
 
 
-def _built(known: Mapping[str, Any], path: str | Path, code: str | None) -> nn.Module:
+def _built(known: Mapping[str, Any], folder: Path, path: str | Path, code: str | None) -> nn.Module:
     """Build the network that settings named, untrained."""
     if known["config"] is None:
         name = own_code(known["name"], code, path) if _is_own(known) else known["name"]
         model = _load(ModelSettings(name=name))
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, "config.json")
+        check_config(known["config"], folder)
+        with tempfile.TemporaryDirectory() as temporary:
+            file = Path(temporary, "config.json")
             file.write_text(json.dumps(known["config"]))
             model = _load(ModelSettings(name=f"hf-config:{file}"))
     for one in known["heads"]:

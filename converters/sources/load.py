@@ -142,6 +142,10 @@ def load_source(source: str, *, weights: Path | None = None, seed: int = 0) -> M
             f"expected {KINDS}, found {source!r}: such a file cannot be split by itself. "
             f"Name a function that builds the model and loads it."
         )
+    if ":" not in source:
+        from .absent import absent_path
+
+        raise InputError(f"expected the folder of a run, {KINDS}, found {source!r:.400}: {absent_path(source)}")
     from .python import load_function
 
     return ModelSource(load_function(source))

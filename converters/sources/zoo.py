@@ -1,7 +1,7 @@
 """Models of torchvision and timm, with what these packages know of their input."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from torch import nn
 from ...errors import InputError
 from ...extras import require
 from ..quiet import quiet
+from .absent import near_names
 from .load import Known, ModelSource
 from .weights import load_weights
 
 _RANDOM, _DEFAULT = "random", "DEFAULT"
 _LONGEST_NAME = 200
+_LISTS = {"torchvision": "models.list_models()", "timm": "list_models()"}
 
 
 def load_torchvision(name: str, file: Path | None, seed: int) -> ModelSource:
@@ -31,14 +33,12 @@ def load_torchvision(name: str, file: Path | None, seed: int) -> ModelSource:
         import torchvision
 
     models = torchvision.models
-    name, wanted = _wanted("torchvision", name, file)
+    # A name that there is not has no weights to choose.
     try:
-        choices = models.get_model_weights(name)
+        choices = models.get_model_weights(name.partition("@")[0])
     except ValueError as error:
-        raise InputError(
-            f"expected a model of torchvision, found {name!r}. Names: python -c "
-            f"'import torchvision; print(torchvision.models.list_models())'."
-        ) from error
+        raise InputError(_no_model("torchvision", name, models.list_models())) from error
+    name, wanted = _wanted("torchvision", name, file)
     chosen = choices.DEFAULT if wanted in (_RANDOM, _DEFAULT, None) else choices.__members__.get(wanted)
     if chosen is None:
         raise InputError(
@@ -82,13 +82,11 @@ def load_timm(name: str, file: Path | None, seed: int) -> ModelSource:
     with quiet():
         import timm
 
+    if not timm.is_model(name.partition("@")[0]):
+        raise InputError(_no_model("timm", name, timm.list_models()))
     name, wanted = _wanted("timm", name, file)
     if wanted not in (_RANDOM, _DEFAULT, None):
         raise InputError(f"expected timm:NAME@DEFAULT or timm:NAME@random, found {wanted!r}. timm's NAME has the tag.")
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name[:6]}*")[:5] or timm.list_models(f"{name[:3]}*")[:5]
-        advice = f"Close to it: {near}." if near else "timm.list_models() has the names."
-        raise InputError(f"expected a model of timm, found {name!r}. {advice}")
 
     def build(classes: int | None) -> nn.Module:
         options: dict[str, Any] = {} if classes is None else {"num_classes": classes}
@@ -127,6 +125,12 @@ def unique_names(names: Iterable[object]) -> tuple[str, ...] | None:
         text = re.sub(r"\s+", " ", str(name)).strip()[: _LONGEST_NAME - 12] or str(i)
         found.append(f"{text} ({i})" if text in found else text)
     return tuple(found) or None
+
+
+def _no_model(package: str, name: str, names: Sequence[str]) -> str:
+    near = near_names(name.partition("@")[0], names)
+    advice = f"Close to it: {', '.join(near)}." if near else f"{package}.{_LISTS[package]} has the names."
+    return f"expected a model of {package}, found {name!r:.200}, which there is none of. {advice}"
 
 
 def _wanted(package: str, name: str, file: Path | None) -> tuple[str, str | None]:

@@ -6,11 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...errors import InputError, LabelError, NotEnoughSamplesError
+from ..checks import DECODE, holds_bytes
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 # Of probabilities that add up to 1: what float32 loses over a thousand classes.
 _ROUNDING = 1e-3
+# Sums of greater latents overflow float32, and fourth powers of smaller ones are 0 even in float64.
+_GREATEST, _LEAST = 1e30, 1e-60
 
 
 def check_latents(latents: ArrayLike, what: str = "latents", *, least: int = 2) -> Float64:
@@ -18,12 +21,12 @@ def check_latents(latents: ArrayLike, what: str = "latents", *, least: int = 2) 
 
     Args:
         latents: ``(n, d)`` numbers, at least one column. Rows that are alike and constant columns are taken as they
-            are.
+            are, and what is too small for float32 as 0.
         what: What they are, for messages.
         least: Rows that there must be.
 
     Raises:
-        InputError: If they are anything else, or one is not finite.
+        InputError: If they are anything else, or one is not finite or above 1e30 in size.
         NotEnoughSamplesError: If there are fewer rows.
     """
     found = _numbers(latents, what)
@@ -32,6 +35,13 @@ def check_latents(latents: ArrayLike, what: str = "latents", *, least: int = 2) 
     if len(found) < least:
         raise NotEnoughSamplesError(f"expected at least {least} rows of {what}, found {len(found)}. Give more of them.")
     _check_finite(found, what)
+    size = np.abs(found)
+    if size.max(initial=0) > _GREATEST:
+        row = int(size.max(axis=1).argmax())
+        raise InputError(
+            f"expected {what} of at most {_GREATEST:g} in size, found {size.max():g} in row {row}. Scale them down."
+        )
+    found[size < _LEAST] = 0
     return found
 
 
@@ -48,6 +58,8 @@ def check_classes(labels: ArrayLike, n: int, *, least: int = 1) -> tuple[Int64, 
         NotEnoughSamplesError: If a class has fewer samples.
     """
     found = np.asarray(labels)
+    if holds_bytes(found):
+        raise LabelError(f"expected labels as texts or whole numbers, found bytes. {DECODE}")
     if found.shape != (n,) or found.dtype.kind not in "iuU":
         raise LabelError(
             f"expected one label, a whole number or a text, per sample ({n}), found {found.dtype} of shape "

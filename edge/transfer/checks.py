@@ -15,12 +15,13 @@ _LEAST_ROWS = 2
 _GREATEST = 1e150
 
 
-def check_domains(source: ArrayLike, target: ArrayLike) -> tuple[Float64, Float64]:
+def check_domains(source: ArrayLike, target: ArrayLike, least: int = _LEAST_ROWS) -> tuple[Float64, Float64]:
     """Return the samples of two domains as arrays.
 
     Args:
-        source: ``(n, d)`` real numbers, n at least 2, d at least 1.
+        source: ``(n, d)`` real numbers, d at least 1.
         target: ``(m, d)``; n and m may differ.
+        least: Rows that each side needs.
 
     Returns:
         Both, as ``float64``.
@@ -28,7 +29,7 @@ def check_domains(source: ArrayLike, target: ArrayLike) -> tuple[Float64, Float6
     Raises:
         InputError: If a side is no such array or has too few rows, a value is not finite, or widths differ.
     """
-    rows, others = check_rows(source, "source"), check_rows(target, "target")
+    rows, others = check_rows(source, "source", least), check_rows(target, "target", least)
     if rows.shape[1] != others.shape[1]:
         raise InputError(
             f"expected source and target samples of one width, found {rows.shape[1]} and {others.shape[1]} features. "
@@ -97,3 +98,19 @@ def check_labels(y: ArrayLike, n: int, name: str) -> Int64:
     ):
         raise InputError(f"expected {name} labels as whole numbers, found {found.dtype}. Number the classes.")
     return cast(Int64, found.astype(np.int64))
+
+
+def check_numbers(given: ArrayLike, what: str) -> Float64:
+    """Return what was given as ``float64``, of any shape.
+
+    Args:
+        given: Real numbers.
+        what: What they are, for messages.
+
+    Raises:
+        InputError: If they are no numbers, or rows have different lengths.
+    """
+    try:
+        return np.asarray(given, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected {what} (n, d) as real numbers, found others: {error!s:.120}.") from error

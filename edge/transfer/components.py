@@ -28,6 +28,8 @@ Float64 = NDArray[np.float64]
 EXACT_ROWS, LANDMARKS = 1_000, 500
 # Eigenvalues below this share of the greatest are rounding, and no components.
 _RANK = 1e-10
+# Times the size of a column: differences from its mean that are below it come from rounding alone.
+_ROUNDING = 1e-14
 
 
 class Features(Protocol):
@@ -138,7 +140,8 @@ def transfer_components(
     width = median_bandwidth(rows, others, seed=seed) if bandwidth is None else bandwidth
     if landmarks is None and len(pooled) <= EXACT_ROWS:
         anchors = Anchors(pooled, width)
-        values, vectors = _solve(anchors.apply(pooled), contrast, count, mu, scale)
+        whole = anchors.apply(pooled)
+        values, vectors = _solve(whole, _centred(whole), contrast, count, mu, scale)
         return Components(values, vectors, anchors, vectors)
     asked = LANDMARKS if landmarks is None else landmarks
     if asked < 1:
@@ -180,7 +183,7 @@ def primal_components(
     if normalised:
         # The norm of e e^T is that of e, squared.
         contrast = contrast / np.linalg.norm(contrast)
-    apart = pooled - pooled.mean(axis=0)
+    apart = _centred(pooled)
     values, vectors = _leading(apart.T @ apart, pooled.T @ contrast, count, mu, scale)
     return Components(values, vectors, None, vectors)
 
@@ -202,19 +205,29 @@ def _contrast(n: int, m: int) -> Float64:
 def _dual(features: Float64, contrast: Float64, count: int, mu: float, scale: str, of: Features | None) -> Components:
     """Solve for a kernel that is the product of ``(N, c)`` features."""
     if len(features) <= features.shape[1]:
-        values, vectors = _solve(features @ features.T, contrast, count, mu, scale)
+        kernel = features @ features.T
+        values, vectors = _solve(kernel, _centred(features) @ features.T, contrast, count, mu, scale)
         return Components(values, features.T @ vectors, of, vectors)
     # Eigenvectors lie in the span of the features, so that a problem as wide as the features is all there is.
     base, root = np.linalg.qr(features)
-    apart = features - features.mean(axis=0)
+    apart = _centred(features)
     values, vectors = _leading(root @ (apart.T @ apart) @ root.T, root @ (features.T @ contrast), count, mu, scale)
     return Components(values, root.T @ vectors, of, base @ vectors)
 
 
-def _solve(kernel: Float64, contrast: Float64, count: int, mu: float, scale: str) -> tuple[Float64, Float64]:
-    """Solve ``K H K w = v (K L K + mu I) w`` for ``(N, N)`` kernel values."""
-    apart = kernel - kernel.mean(axis=0)
+def _solve(
+    kernel: Float64, apart: Float64, contrast: Float64, count: int, mu: float, scale: str
+) -> tuple[Float64, Float64]:
+    """Solve ``K H K w = v (K L K + mu I) w`` for ``(N, N)`` kernel values K, and H K, the same less their means."""
     return _leading(apart.T @ apart, kernel @ contrast, count, mu, scale)
+
+
+def _centred(x: Float64) -> Float64:
+    """Return rows less their mean; a column that is constant but for the rounding of that mean becomes 0."""
+    apart = x - x.mean(axis=0)
+    size = np.abs(x).max(axis=0)
+    found: Float64 = np.where(np.abs(apart).max(axis=0) <= _ROUNDING * size, 0.0, apart)
+    return found
 
 
 def _leading(kept: Float64, gap: Float64, count: int, mu: float, scale: str) -> tuple[Float64, Float64]:
@@ -227,7 +240,6 @@ def _leading(kept: Float64, gap: Float64, count: int, mu: float, scale: str) -> 
     whole = (half + np.outer(half @ axis, shrink * axis)) / mu
     values, vectors = np.linalg.eigh((whole + whole.T) / 2)
     most = min(count, int((values > _RANK * max(values[-1], 0.0)).sum()))
-    # Of rows that are all alike rounding is left, which scales with them.
     if not most or not values[-1] > 0 or not np.isfinite(values[-1]):
         raise InputError("expected samples that vary, found that they do not: no component can be told. Look at them.")
     values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]

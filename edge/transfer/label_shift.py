@@ -15,6 +15,10 @@ Float64 = NDArray[np.float64]
 # A confusion that is worse conditioned than this tells classes apart only by what is noise.
 MOST_CONDITION = 1e6
 _TINY = 1e-12
+_NONE_SHARED = (
+    "expected source and target to share classes, found samples of classes alone that the source lacks. Give both "
+    "the same columns for the same classes."
+)
 
 
 @record(eq=False)
@@ -58,9 +62,12 @@ def estimate_prior(
         The mix.
 
     Raises:
-        InputError: If shapes differ, a number is negative or not finite, or a row does not add up to 1.
+        InputError: If shapes differ, a number is negative or not finite, a row does not add up to 1, or no sample
+            can be of a class that the source has.
     """
     given, home = _check(posteriors, source)
+    if not given[:, home > 0].any():
+        raise InputError(_NONE_SHARED)
     prior = home.copy()
     likely = given / np.maximum(home, _TINY)
     # What never occurred in the source has no likelihood to speak of.
@@ -91,8 +98,8 @@ def estimate_prior_black_box(confusion: ArrayLike, predicted: ArrayLike) -> Labe
         The mix.
 
     Raises:
-        InputError: If shapes do not fit, a number is negative or not finite, a class is out of range, or the confusion
-            does not tell the classes apart.
+        InputError: If shapes do not fit, a number is negative or not finite, a class is out of range, the confusion
+            does not tell the classes apart, or no class is predicted that the source has.
     """
     table = np.asarray(confusion, np.float64)
     if table.ndim != 2 or table.shape[0] != table.shape[1] or not len(table):
@@ -109,6 +116,8 @@ def estimate_prior_black_box(confusion: ArrayLike, predicted: ArrayLike) -> Labe
     table = table / table.sum()
     home, seen = table.sum(axis=0), np.bincount(labels, minlength=len(table)) / len(labels)
     known = home > 0
+    if not seen[known].any():
+        raise InputError(_NONE_SHARED)
     within = table[np.ix_(known, known)]
     if np.linalg.cond(within / within.sum(axis=0)) > MOST_CONDITION:
         raise InputError(

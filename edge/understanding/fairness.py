@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...record import record
+from ..checks import DECODE
 from .shares import Share
 
 Bools = NDArray[np.bool_]
@@ -100,7 +101,7 @@ def group_fairness(
     Learning"). Of more than two classes each is asked against all others.
 
     Args:
-        truth: ``n`` classes. Whole numbers are one class whether they are integers or not: 1 is 1.0.
+        truth: ``n`` classes. Whole numbers are one class whatever their type: 1 is 1.0 and True.
         predicted: ``n`` classes.
         groups: ``n`` groups.
         classes: The classes to ask about, for example the one that is an advantage; None for all that there are.
@@ -144,11 +145,16 @@ def group_fairness(
 def _named(values: Labels) -> list[str]:
     found = []
     for one in values:
+        if isinstance(one, bool | np.bool_):
+            # Predictions are often booleans where the truth is 0 and 1, as with fairlearn and scikit-learn.
+            one = int(one)
         if isinstance(one, float | np.floating):
             if not math.isfinite(one):
                 raise InputError(f"expected classes and groups, found {one}. Leave out samples that have none.")
             # Predictions are often floats where the truth is integers.
             one = int(one) if one == int(one) else one
+        if isinstance(one, bytes):
+            raise InputError(f"expected classes and groups as texts or numbers, found bytes: {one!r:.80}. {DECODE}")
         found.append(str(one))
     return found
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ...edge.checks import DECODE
 from ...edge.transfer.checks import check_rows
 from ...errors import InputError, LabelError, NotEnoughSamplesError
 from .pair import Float64, Int64, Pair
@@ -98,6 +99,8 @@ def label_names(labels: Labels, n: int, side: str) -> list[str | None]:
     for one in found:
         if isinstance(one, list | tuple | dict):
             raise LabelError(f"expected {side} labels as texts or whole numbers, found {type(one).__name__}.")
+        if isinstance(one, bytes):
+            raise LabelError(f"expected {side} labels as texts or whole numbers, found bytes. {DECODE}")
         empty = one is None or one != one or str(one).strip() in ("", "-1", "-1.0")
         whole = isinstance(one, float) and one.is_integer()
         names.append(None if empty else str(int(one)) if whole else str(one))

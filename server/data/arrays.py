@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...edge.checks import DECODE, holds_bytes
 from ...errors import InputError, LabelError
 from ...numpy_files import open_npz
 from .fingerprint import Fingerprint, fingerprint
@@ -147,6 +148,8 @@ def text_labels(values: NDArray[Any], where: str) -> list[str]:
     """
     if values.dtype.kind in "f" and bool((values == np.round(values)).all()):
         values = values.astype(np.int64)
+    if holds_bytes(values):
+        raise LabelError(f"{where}: expected labels as texts or whole numbers, found bytes. {DECODE}")
     if values.dtype.kind not in "uiUb":
         raise LabelError(f"{where}: expected labels as texts or whole numbers, found {values.dtype}. Name the classes.")
     if values.dtype.kind == "i" and values.min(initial=0) < -1:

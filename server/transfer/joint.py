@@ -26,6 +26,8 @@ class JointMMD:
 
     def __call__(self, source: Sequence[Tensor], target: Sequence[Tensor]) -> Tensor:
         """Return the discrepancy of layers ``(n, d_l)`` and ``(m, d_l)``, n and m at least 2."""
+        if len(source) != len(target):
+            raise InputError(f"expected the same layers of source and target, found {len(source)} and {len(target)}.")
         for own, other in zip(source, target, strict=True):
             check_pair(own, other)
         widths = [median_distance(a, b) * a.new_tensor(self.factors) for a, b in zip(source, target, strict=True)]

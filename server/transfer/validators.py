@@ -3,13 +3,14 @@
 All take arrays: features ``(n, d)`` of the source and ``(m, d)`` of the target, labels ``(n,)`` of the source alone,
 and logits ``(n, k)`` and ``(m, k)``. None of them sees a label of the target, and none is right everywhere: entropy and
 density of neighbourhoods reward a model that puts everything into few classes, importance weights vanish where domains
-do not overlap.
+do not overlap. Samples of different widths or numbers, and values that are not finite, are refused.
 """
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ...edge.transfer.checks import check_domains, check_labels, check_rows
 from ...errors import InputError
 from ..objectives.linear_probe import fit_linear
 
@@ -35,7 +36,7 @@ def entropy(target_logits: Float64) -> float:
     References:
         Morerio et al. 2018, "Minimal-entropy correlation alignment for unsupervised deep domain adaptation".
     """
-    shares = probabilities(np.asarray(target_logits, np.float64))
+    shares = probabilities(check_rows(target_logits, "logits of target", least=1))
     return float(-(shares * np.log(np.maximum(shares, 1e-300))).sum(1).mean())
 
 
@@ -50,7 +51,7 @@ def neighbourhood_density(target_logits: Float64, *, temperature: float = 0.05) 
         Saito et al. 2021, "Tune it the right way: unsupervised validation of domain adaptation via soft neighborhood
         density".
     """
-    shares = probabilities(np.asarray(target_logits, np.float64))
+    shares = probabilities(check_rows(target_logits, "logits of target", least=1))
     if len(shares) < 2:
         raise InputError(f"expected two target samples or more, found {len(shares)}.")
     directions = shares / np.linalg.norm(shares, axis=1, keepdims=True)
@@ -73,11 +74,12 @@ def importance_weights(source_features: Float64, target_features: Float64, *, no
         target_features: ``(m, d)``.
         normalised: Bring their mean to 1, which it is but for chance.
     """
-    rows = torch.from_numpy(np.concatenate([source_features, target_features]).astype(np.float64))
-    domains = torch.cat([torch.zeros(len(source_features)), torch.ones(len(target_features))]).long()
+    source, target = check_domains(source_features, target_features, least=1)
+    rows = torch.from_numpy(np.concatenate([source, target]))
+    domains = torch.cat([torch.zeros(len(source)), torch.ones(len(target))]).long()
     weight, bias = fit_linear(rows, domains, 2, penalty=1e-2)
-    logits = (rows[: len(source_features)] @ weight.T + bias).numpy()
-    odds = np.exp(np.clip(logits[:, 1] - logits[:, 0], -30, 30)) * len(source_features) / len(target_features)
+    logits = (rows[: len(source)] @ weight.T + bias).numpy()
+    odds = np.exp(np.clip(logits[:, 1] - logits[:, 0], -30, 30)) * len(source) / len(target)
     found: Float64 = odds / odds.mean() if normalised else odds
     return found
 
@@ -97,7 +99,7 @@ def importance_weighted_risk(
         Sugiyama, Krauledat and Mueller 2007, "Covariate shift adaptation by importance weighted cross validation".
     """
     weights = importance_weights(source_features, target_features)
-    return float((weights * _wrong(source_logits, source_labels)).mean())
+    return float((weights * _wrong(source_logits, source_labels, len(weights))).mean())
 
 
 def deep_embedded_risk(
@@ -115,7 +117,7 @@ def deep_embedded_risk(
         You et al. 2019, "Towards accurate model selection in deep unsupervised domain adaptation", algorithm 1.
     """
     weights = importance_weights(source_features, target_features, normalised=False)
-    weighted = weights * _wrong(source_logits, source_labels)
+    weighted = weights * _wrong(source_logits, source_labels, len(weights))
     spread = float(weights.var())
     slope = (
         0.0 if spread < 1e-12 else -float(np.mean((weighted - weighted.mean()) * (weights - weights.mean()))) / spread
@@ -137,8 +139,8 @@ def reverse_answers(
     References:
         Zhong et al. 2010, "Cross validation framework to choose amongst models and datasets for transfer learning".
     """
-    source, target = np.asarray(source_features, np.float64), np.asarray(target_features, np.float64)
-    logits = np.asarray(target_logits)
+    source, target = check_domains(source_features, target_features, least=1)
+    logits = _as_many(check_rows(target_logits, "logits of target", least=1), len(target), "target")
     answers, count = logits.argmax(1), min(neighbours, len(target))
     lengths = np.square(target).sum(1)
     found: list[Int64] = []
@@ -174,9 +176,16 @@ def reverse_accuracy(
         neighbours: As for `reverse_answers`.
     """
     found = reverse_answers(source_features, target_features, target_logits, neighbours=neighbours)
-    return float((found == source_labels).mean())
+    return float((found == check_labels(source_labels, len(found), "source")).mean())
 
 
-def _wrong(logits: Float64, labels: Int64) -> Float64:
-    found: Float64 = (np.asarray(logits).argmax(1) != labels).astype(np.float64)
+def _wrong(logits: Float64, labels: Int64, n: int) -> Float64:
+    given = _as_many(check_rows(logits, "logits of source", least=1), n, "source")
+    found: Float64 = (given.argmax(1) != check_labels(labels, n, "source")).astype(np.float64)
     return found
+
+
+def _as_many(logits: Float64, n: int, side: str) -> Float64:
+    if len(logits) != n:
+        raise InputError(f"expected logits of each of {n} {side} samples, found those of {len(logits)}.")
+    return logits

@@ -107,7 +107,7 @@ def _carried_out(check: Check) -> Outcome:
         return Outcome(check, math.nan, math.nan, False, time.process_time() - start, told)
     if check.digits is None:
         # A comparison with NaN is false: such a check does not hold.
-        holds = abs(expected - found) <= check.tolerance
+        holds = bool(abs(expected - found) <= check.tolerance)
     else:
         holds = f"{expected:.{check.digits}f}" == f"{found:.{check.digits}f}"
     return Outcome(check, float(expected), float(found), holds, time.process_time() - start)

@@ -3,12 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ...edge.choice.agreement import kendall_tau
+from ...edge.choice.agreement import concordance, kendall_tau, mean_ranks
+from ...edge.choice.expected_accuracy import expected_accuracy
 from ...edge.choice.h_score import h_score
 from ...edge.choice.leep import leep
 from ...edge.choice.logme import log_evidence
 from ...edge.choice.nce import nce
-from .check import Check
+from .check import Check, distance
 
 Float64 = NDArray[np.float64]
 _LOGME = "You et al. 2021; scikit-learn"
@@ -23,6 +24,10 @@ def choice_identities() -> tuple[Check, ...]:
         Check("NCE", "= mutual information - H(y)", "Tran, Nguyen and Hassner 2019; scikit-learn", _information, 1e-12),
         Check("H-score", "sum of squared canonical correlations", "Bao et al. 2019", _correlations, 1e-10),
         Check("Kendall's tau", "= scipy's", "Kendall 1938; scipy", _tau, 1e-12),
+        Check("rank aggregation", "mean rank = scipy's rankdata", "Borda 1784; scipy", _mean_ranks, 1e-12),
+        Check("Kendall's W", "= scipy's Friedman statistic / (r (m - 1))", "Kendall 1939; scipy", _agreement, 1e-12),
+        Check("expected accuracy", "classes far apart: 1", "Nadeau and Bengio 2003", _certain_accuracy),
+        Check("expected accuracy", "its lower end = scipy's Wilson interval", "Wilson 1927; scipy", _lower_end, 1e-5),
     )
 
 
@@ -71,3 +76,37 @@ def _tau() -> tuple[float, float]:
     draw = np.random.default_rng(0)
     a, b = draw.normal(size=9), draw.normal(size=9)
     return float(kendalltau(a, b).statistic), kendall_tau(a, b)
+
+
+def _scores() -> Float64:
+    # With ties.
+    return np.random.default_rng(0).integers(0, 5, (3, 8)).astype(np.float64)
+
+
+def _mean_ranks() -> tuple[float, float]:
+    from scipy.stats import rankdata
+
+    return distance(mean_ranks(_scores()), rankdata(-_scores(), axis=1).mean(axis=0))
+
+
+def _agreement() -> tuple[float, float]:
+    from scipy.stats import friedmanchisquare
+
+    return float(friedmanchisquare(*_scores().T).statistic / (3 * 7)), concordance(_scores())
+
+
+def _far_apart() -> tuple[Float64, NDArray[np.int64]]:
+    y = np.arange(145) % 2
+    return np.random.default_rng(0).normal(size=(145, 4)) + 50.0 * y[:, None], y
+
+
+def _certain_accuracy() -> tuple[float, float]:
+    return 1.0, expected_accuracy(*_far_apart()).accuracy
+
+
+def _lower_end() -> tuple[float, float]:
+    from scipy.stats import binomtest, t
+
+    # 25 folds that share samples, each of 29, say as much as 145 / (5 (1/25 + 1/4)) = 100 independent samples.
+    level = 1 - 2 * t.sf(t.ppf(0.975, 24), 1e9)
+    return binomtest(100, 100).proportion_ci(level, "wilson").low, expected_accuracy(*_far_apart()).low

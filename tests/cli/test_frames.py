@@ -32,6 +32,7 @@ def test_names_and_numbers_are_labels(tmp_path: Path) -> None:
         ({"x": FRAMES, "y": np.array(["a", None, "b"], object)}, r"found 'y' of Python objects.*y\.astype\(str\)"),
         ({"x": np.array([[FRAMES], ["a"]], object)}, r"found 'x' of Python objects .* x\.astype\('float32'\)"),
         ({"frames": FRAMES}, r"an array 'x' with frames, found \['frames'\]\. Write it with numpy\.savez\(path, x="),
+        ({"x": FRAMES, "y": [b"a", b"b", b"c"]}, r"texts or whole numbers, found bytes\. Decode them first: numpy"),
         ({"x": FRAMES, "y": [0.5, 1, 2]}, "texts or whole numbers, found float64. Name the classes"),
     ],
 )

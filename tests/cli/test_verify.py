@@ -13,7 +13,7 @@ pytest.importorskip("torch", reason="acclimate[server] is not installed")
 pytest.importorskip("sklearn", reason="acclimate[verify] is not installed")
 
 from acclimate.cli.app import app
-from acclimate.errors import AcclimateError, InputError, MissingExtraError
+from acclimate.errors import AcclimateError, InputError, MissingExtraError, OutputExistsError
 from acclimate.server import verify
 from acclimate.server.verify.source_choice import choice_identities
 
@@ -35,6 +35,9 @@ def test_a_table_and_a_file_say_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     assert f"{len(told['checks'])} of {len(told['checks'])} checks hold" in done.output
     assert "skipped: published rows of office_caltech_surf.npz and usps_mnist.npz" in done.output
     assert "--data" in done.output
+    refused = CliRunner().invoke(app, ["verify", "--json", str(path)])
+    assert isinstance(refused.exception, OutputExistsError)
+    assert CliRunner().invoke(app, ["verify", "--json", str(path), "--overwrite"]).exit_code == 0
     value = next(one for one in told["checks"] if one["method"] == "LEEP")
     assert f"{value['expected']:.6g}" in done.output
     assert "holds" in done.output

@@ -93,7 +93,17 @@ def test_weights_from_a_file_bring_their_number_of_classes(tmp_path: Path, suffi
         ("weights.pth", "such a file cannot be split by itself"),
         ("nothing.onnx", "expected an ONNX file, found nothing"),
         ("hf-config:nothing.json", "expected a configuration"),
-        ("nonsense", "expected package.module:function or file.py:function"),
+        ("nonsense", r"package\.module:function or file\.py:function, found 'nonsense': neither a file nor a folder"),
+        ("x" * 10_000, "neither a file nor a folder there"),
+        ("no\0path", "neither a file nor a folder there"),
+        (
+            "torchvision:nope",
+            r"expected a model of torchvision, found 'nope', which there is none of\. torchvision.mod",
+        ),
+        ("torchvision:resnet81", "found 'resnet81', which there is none of. Close to it: resnet18"),
+        ("torchvision:Resnet-50@DEFAULT", "Close to it: .*resnet50"),
+        ("timm:nope", "expected a model of timm, found 'nope', which there is none of"),
+        ("timm:resnet81", "Close to it: .*resnet18"),
     ],
 )
 def test_a_source_that_names_nothing_is_refused(source: str, message: str) -> None:
@@ -105,6 +115,23 @@ def test_a_source_that_names_nothing_is_refused(source: str, message: str) -> No
         pytest.skip("transformers is not installed")
     with pytest.raises(InputError, match=message):
         load_source(source)
+
+
+def test_a_mistyped_path_is_told_as_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is spelt like it beside it; a folder of something else, and a file that lacks its function, too."""
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    (tmp_path / "net.py").write_text("")
+    monkeypatch.chdir(tmp_path)
+    for source, message in (
+        ("runs/digit", "there. Check the path. Close to it: runs/digits."),
+        ("run/digits", "neither a file nor a folder there. Check the path."),
+        ("runs/digits", "a folder without checkpoint.json.*hf:FOLDER"),
+        ("net.py", "name the function as well: file.py:function"),
+        ("nte.py", r"Close to it: net\.py"),
+    ):
+        with pytest.raises(InputError, match=message) as told:
+            load_source(source)
+        assert f"found '{source}': " in str(told.value)
 
 
 def test_both_names_and_files_of_weights_are_refused(tmp_path: Path) -> None:

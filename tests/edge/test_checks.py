@@ -169,6 +169,8 @@ def test_whole_numbers_stand_for_their_decimal_name(number: int) -> None:
         (["a", ""], r"expected a class name of 1 to 200 printable characters, found ''"),
         (["a", "  "], r"expected a class name of 1 to 200 printable characters, found '  '"),
         (["a", "b\n"], r"expected a class name .* found 'b\\n'"),
+        (["a", b"b"], r"expected a class name as text, found bytes: b'b'\. Decode them first: .* or label\.decode\(\)"),
+        (np.array([b"a", b"b"]), r"as text, found bytes: .*b'a'.* numpy\.char\.decode\(labels\.astype\(bytes\)\)"),
         (["a", "x" * 201], r"expected a class name of 1 to 200"),
         (["a", 1.0], r"expected a class name .* found 1\.0"),
         (["a", float("nan")], r"expected a class name .* found nan"),

@@ -39,13 +39,14 @@ def changed(value: float) -> Any:
     [
         (changed(np.nan), "NaN or infinity in row 7"),
         (changed(np.inf), "NaN or infinity in row 7"),
+        (changed(1e31), r"latents of at most 1e\+30 in size, found 1e\+31 in row 7"),
         (X[:, 0], r"rows of numbers \(n, d\), found shape \(12,\)"),
         (np.empty((12, 0)), "rows of numbers"),
         (X[:1], "at least 2 rows of latents, found 1"),
         (X.astype(str), "as numbers, found"),
         ([[1.0, 2.0], [1.0]], "as one array"),
     ],
-    ids=["nan", "infinity", "one axis", "no width", "one sample", "texts", "ragged"],
+    ids=["nan", "infinity", "huge", "one axis", "no width", "one sample", "texts", "ragged"],
 )
 def test_what_are_no_latents_is_refused(measure: Callable[[Any, Any], Any], latents: Any, said: str) -> None:
     """The message says what was found, and where."""
@@ -60,8 +61,10 @@ def test_what_are_no_latents_is_refused(measure: Callable[[Any, Any], Any], late
         (Y[:11], r"per sample \(12\)"),
         (Y / 2, "a whole number or a text"),
         (np.eye(3)[Y], "a whole number or a text"),
+        (np.array([b"a", b"b", b"c"])[Y], r"found bytes\. Decode them first: numpy\.char\.decode"),
+        (np.array([b"a", b"b", b"c"], object)[Y], r"found bytes\. Decode them first"),
     ],
-    ids=["one class", "too few", "fractions", "one-hot"],
+    ids=["one class", "too few", "fractions", "one-hot", "bytes", "objects that are bytes"],
 )
 def test_what_are_no_labels_is_refused(measure: Callable[[Any, Any], Any], labels: Any, said: str) -> None:
     """Of one class, of another number, or no names of classes."""
@@ -78,8 +81,19 @@ def test_what_are_no_labels_is_refused(measure: Callable[[Any, Any], Any], label
         np.tile(X, 10),
         1e6 * X,
         1e-6 * X,
+        1e29 * X,
+        1e-200 * X,
     ],
-    ids=["constant columns", "all alike", "rows twice", "fewer samples than dimensions", "large", "small"],
+    ids=[
+        "constant columns",
+        "all alike",
+        "rows twice",
+        "fewer samples than dimensions",
+        "large",
+        "small",
+        "huge",
+        "tiny",
+    ],
 )
 def test_what_is_allowed_gets_a_finite_value(measure: Callable[[Any, Any], Any], latents: Any) -> None:
     """Degenerate latents are measured, without a warning of numpy."""

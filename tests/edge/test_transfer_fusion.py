@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from acclimate.edge.transfer.fusion import Concatenation, LateFusion, equal_weights, fit_late, on_simplex
+from acclimate.edge.transfer.concatenation import Concatenation
+from acclimate.edge.transfer.late_fusion import LateFusion, equal_weights, fit_late
+from acclimate.edge.transfer.pool_weights import on_simplex
 from acclimate.errors import InputError
 
 

@@ -161,6 +161,24 @@ def test_whole_numbers_are_one_class_whatever_their_type() -> None:
     assert [part.label for part in halves.classes] == ["0.5", "1"]
 
 
+def test_booleans_are_0_and_1() -> None:
+    """Truth of 0 and 1 with boolean predictions, or the other way, gives what integers throughout do."""
+    y, predicted, group = drawn(3)
+    wanted = group_fairness(y, predicted, group, draws=0)
+    assert [part.label for part in wanted.classes] == ["0", "1"]
+    for flags in (predicted.astype(bool), predicted.astype(bool).tolist()):
+        assert group_fairness(y, flags, group, draws=0) == wanted
+    asked = group_fairness(y.astype(bool), predicted, group, draws=0, classes=[True])
+    assert asked.classes == wanted.classes[1:]
+
+
+def test_bytes_are_told_to_become_text() -> None:
+    """They would be shown as their literals, and equal no text."""
+    for rows in (([b"x", "y"], ["x", "y"], ["a", "b"]), (["x", "y"], ["x", "y"], np.array([b"a", b"b"]))):
+        with pytest.raises(InputError, match=r"as texts or numbers, found bytes: .*b'[xa]'.* Decode them first"):
+            group_fairness(*rows)
+
+
 @pytest.mark.parametrize("bad", [math.nan, np.float32("nan"), math.inf])
 def test_labels_that_are_not_known_are_refused(bad: Any) -> None:
     """NaN is no class, no prediction and no group."""

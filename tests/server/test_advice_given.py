@@ -38,6 +38,8 @@ def test_sides_that_do_not_fit_are_refused_by_name() -> None:
         advise(X, np.full(60, -1), HERE, OWN)
     with pytest.raises(LabelError, match="each of 60 source samples, found 59"):
         advise(X, Y[:59], HERE, OWN)
+    with pytest.raises(LabelError, match="found bytes. Decode them first"):
+        advise(X, Y.astype("S"), HERE, OWN)
     with pytest.raises(InputError, match="group for each of 30 target samples"):
         advise(X, Y, HERE, OWN, groups=np.arange(4))
     with pytest.raises(InputError, match="a level above 0"):

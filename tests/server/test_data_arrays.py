@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 pytest.importorskip("torch", reason="acclimate[server] is not installed")
 pytest.importorskip("torchvision", reason="acclimate[server] is not installed")
@@ -15,7 +16,7 @@ import torch
 
 from acclimate.errors import InputError, LabelError
 from acclimate.server.data import DataSettings, load_data
-from acclimate.server.data.arrays import ArrayReader, find_arrays
+from acclimate.server.data.arrays import ArrayReader, find_arrays, text_labels
 from acclimate.server.data.samples import Samples
 
 pytestmark = pytest.mark.needs_torch
@@ -76,6 +77,17 @@ def test_labels_may_be_names_numbers_or_missing(tmp_path: Path) -> None:
         assert data.classes == classes
         assert data.train.labels.tolist() == labels
         assert [int(data.train.dataset[i][1]) for i in range(4)] == labels
+
+
+@pytest.mark.parametrize("kind", [bytes, object])
+def test_labels_of_bytes_are_told_to_become_text(kind: type) -> None:
+    """What they are called depends on an encoding; the way that the message names gives the texts."""
+    given: NDArray[Any] = np.array([b"hat", b"top"], kind)
+    with pytest.raises(
+        LabelError, match=r"y: expected labels .*, found bytes\. Decode them first: numpy\.char\.decode"
+    ):
+        text_labels(given, "y")
+    assert text_labels(np.char.decode(given.astype(bytes)), "y") == ["hat", "top"]
 
 
 def test_several_tasks_have_labels_of_their_own(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """TrAdaBoost: SAMME without a source, falling source weights, and what it gains from a source that is partly wrong."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,27 @@ def test_bad_input_is_refused(change: dict[str, Any], error: type[Exception], me
     arguments: dict[str, Any] = {"sources": [_classes(20, 2, 0)], "target": _classes(20, 2, 1), "rounds": 2, **change}
     with pytest.raises(error, match=message):
         tradaboost(_stump, arguments["sources"], arguments["target"], rounds=arguments["rounds"])
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda x: np.tile(x, 30),
+        lambda x: np.c_[x, np.ones((len(x), 2))],
+        lambda x: np.repeat(x[:10], len(x) // 10, axis=0),
+        lambda x: np.full_like(x, 0.1),
+    ],
+    ids=["fewer samples than features", "constant features", "duplicated rows", "all alike"],
+)
+def test_degenerate_samples_get_an_answer(features: Callable[[Any], Any]) -> None:
+    """Finite shares of the vote that add up to 1; of rows that are all alike one class for all."""
+    source, target = _classes(40, 2, 0), _classes(20, 2, 1)
+    own = features(target[0])
+    found = tradaboost(_stump, [(features(source[0]), source[1])], (own, target[1]), rounds=4)
+    shares = found.scores(own)
+    assert np.isfinite(shares).all()
+    np.testing.assert_allclose(shares.sum(axis=1), 1)
+    assert len(np.unique(own, axis=0)) > 1 or len(np.unique(found.predict(own))) == 1
 
 
 def test_a_class_that_only_one_side_has() -> None:

@@ -201,3 +201,5 @@ def test_samples_that_do_not_fit_are_refused(source: Tensor, target: Tensor, mes
             loss(source, target)
     with pytest.raises(InputError, match="one layer or more"):
         joint_mmd([], [], [])
+    with pytest.raises(InputError, match="the same layers of source and target, found 2 and 1"):
+        JointMMD()([torch.zeros(4, 3)] * 2, [torch.zeros(4, 3)])

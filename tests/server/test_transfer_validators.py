@@ -1,6 +1,9 @@
 """Scores of a model on a domain without labels, and the guard's rule: closed forms, oracles, planted harm."""
 
+import inspect
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -166,3 +169,74 @@ def test_what_cannot_be_judged_is_refused() -> None:
             judge_adaptation(plain, other, known)
     with pytest.raises(InputError, match="label for each"):
         judge_adaptation(plain, plain, labels, held=(plain.target_logits, plain.target_logits, labels[:3]))
+
+
+_DRAW = np.random.default_rng(0)
+_GOOD: dict[str, Any] = {
+    "source_features": _DRAW.normal(size=(20, 4)),
+    "source_labels": _DRAW.integers(0, 2, 20),
+    "source_logits": _DRAW.normal(size=(20, 2)),
+    "target_features": _DRAW.normal(size=(15, 4)),
+    "target_logits": _DRAW.normal(size=(15, 2)),
+}
+_VALIDATORS = (entropy, neighbourhood_density, importance_weighted_risk, deep_embedded_risk, reverse_accuracy)
+
+
+def _judge(validator: Callable[..., float], changed: dict[str, Any]) -> float:
+    taken = inspect.signature(validator).parameters
+    return validator(**{name: one for name, one in {**_GOOD, **changed}.items() if name in taken})
+
+
+def _cases() -> list[tuple[Callable[..., float], str, str]]:
+    found = []
+    for validator in _VALIDATORS:
+        taken = inspect.signature(validator).parameters
+        for name in (name for name in _GOOD if name in taken):
+            found += [(validator, name, kind) for kind in ("not finite", "of another shape")]
+            # Of the target some take features alone, or logits alone: any number of them.
+            side = name.partition("_")[0]
+            if sum(one.startswith(side) for one in taken) > 1:
+                found.append((validator, name, "of another number"))
+    return found
+
+
+@pytest.mark.parametrize(("validator", "name", "kind"), _cases())
+def test_what_does_not_fit_is_refused_by_each_validator(validator: Callable[..., float], name: str, kind: str) -> None:
+    """Whatever it takes: values that are not finite, samples of another number, features of another width."""
+    good = _GOOD[name].astype(np.float64)
+    bad = {
+        "not finite": np.where(np.arange(good.size).reshape(good.shape) == 3, np.nan, good),
+        "of another number": good[:-3],
+        "of another shape": good[:, :3] if name.endswith("features") else good.reshape(1, -1)[None],
+    }[kind]
+    with pytest.raises(InputError, match=r"expected .*found"):
+        _judge(validator, {name: bad})
+
+
+def test_one_sample_of_the_target_is_enough_where_no_neighbour_is_needed() -> None:
+    """Who has a single sample is told something all the same."""
+    one = {name: _GOOD[name][:1] for name in ("target_features", "target_logits")}
+    for validator in (entropy, importance_weighted_risk, deep_embedded_risk, reverse_accuracy):
+        assert np.isfinite(_judge(validator, one))
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda x: np.tile(x, 10),
+        lambda x: np.c_[x, np.ones((len(x), 2))],
+        lambda x: np.repeat(x[: len(x) // 5], 5, axis=0),
+        lambda x: np.full_like(x, 0.1),
+    ],
+    ids=["fewer samples than features", "constant features", "duplicated rows", "all alike"],
+)
+@pytest.mark.parametrize("validator", _VALIDATORS)
+def test_degenerate_features_are_judged(validator: Callable[..., float], features: Callable[[Any], Any]) -> None:
+    """With a finite number from 0 on; where nothing tells the domains apart, the risk is that of the source."""
+    changed = {name: features(_GOOD[name]) for name in ("source_features", "target_features")}
+    found = _judge(validator, changed)
+    assert np.isfinite(found)
+    alike = len(np.unique(changed["source_features"])) == 1
+    if alike and validator in (importance_weighted_risk, deep_embedded_risk):
+        wrong = (_GOOD["source_logits"].argmax(axis=1) != _GOOD["source_labels"]).mean()
+        assert found == pytest.approx(wrong, abs=1e-6)
