@@ -15,6 +15,7 @@ from ..files import write_file
 from .console import output, printable, progress, tell
 from .convert_paths import check_paths
 from .frames import read_frames
+from .opening import Overwrite
 
 if TYPE_CHECKING:
     from ..server.advice import Advice
@@ -34,11 +35,14 @@ def advise(
         Path | None, typer.Option("--groups", help="Target samples that belong together: .npy, a number for each.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Deals folds and draws.")] = 0,
+    report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page, too.")] = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write the advice to a JSON file, too.")] = None,
+    overwrite: Overwrite = False,
 ) -> None:
     """Say which way of transfer suits a source and a target, or to leave it. Test labels are never looked at."""
     read: dict[str, Path | None] = {"--source": source, "--target": target, "--model": model, "--groups": groups}
-    check_paths({"--json": json}, {name: path for name, path in read.items() if path is not None}, overwrite=False)
+    taken = {name: path for name, path in read.items() if path is not None}
+    check_paths({"--json": json, "--report": report}, taken, overwrite=overwrite)
     frames, labels, _ = read_frames(source)
     others, some, _ = read_frames(target)
     if labels is None:
@@ -53,10 +57,18 @@ def advise(
     x, there = _features(frames, model, source), _features(others, model, target)
     with progress("cross-validating") as bar:
         found = advise_arrays(x, labels, there, some, groups=belongs, seed=seed, progress=bar)
-    _print(found)
+    if report is not None:
+        from ..server.advice.page import advice_page
+        from ..server.report import write_report
+
+        write_report(report, advice_page(found), overwrite=overwrite)
     if json is not None:
-        write_file(json, document.dumps(found.to_dict(), indent=2, allow_nan=False).encode() + b"\n")
-        tell(f"wrote {json}")
+        text = document.dumps(found.to_dict(), indent=2, allow_nan=False)
+        write_file(json, text.encode() + b"\n", overwrite=overwrite)
+    _print(found)
+    for path in (report, json):
+        if path is not None:
+            tell(f"wrote {path}")
 
 
 def _features(frames: NDArray[Any], model: Path | None, path: Path) -> NDArray[Any]:
@@ -76,6 +88,9 @@ def _features(frames: NDArray[Any], model: Path | None, path: Path) -> NDArray[A
 def _groups(path: Path, n: int) -> NDArray[Any]:
     from ..numpy_files import read_npy
 
+    if not path.is_file() or path.suffix.lower() != ".npy":
+        what = path.name if path.is_file() else f"nothing at {path}"
+        raise InputError(f"expected a .npy file of groups, found {what}. Write it with numpy.save.")
     found = read_npy(path)
     if found.shape != (n,) or found.dtype.kind not in "iuU":
         raise InputError(
@@ -86,20 +101,16 @@ def _groups(path: Path, n: int) -> NDArray[Any]:
 
 
 def _print(found: "Advice") -> None:
-    by_labels = found.basis == "labels"
+    from ..server.advice import next_steps
+    from ..server.advice.page import candidate_table
+    from ..server.report import cell_text
+
+    sheet = candidate_table(found)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    titles = ("accuracy", "95 % interval", "Brier score") if by_labels else ("way back",)
-    for name in ("method", "family", *titles):
-        table.add_column(name, justify="left" if name in ("method", "family") else "right", no_wrap=True)
-    for one in found.candidates:
-        if one.why_not:
-            continue
-        name = f"{one.name} *" if one.name == found.recommended else one.name
-        if one.accuracy is not None and one.brier is not None:
-            cells = (f"{one.accuracy:.1%}", f"{one.low:.1%} to {one.high:.1%}", f"{one.brier:.3f}")
-            table.add_row(printable(name), one.family, *cells)
-        else:
-            table.add_row(printable(name), one.family, f"{one.way_back:.1%}")
+    for place, column in enumerate(sheet.columns):
+        table.add_column(printable(column.name), justify="left" if place < 2 else "right", no_wrap=True)
+    for row in sheet.rows:
+        table.add_row(*(printable(cell_text(cell, column)) for cell, column in zip(row, sheet.columns, strict=True)))
     output.print(table)
     for line in found.why:
         tell(line)
@@ -108,3 +119,5 @@ def _print(found: "Advice") -> None:
             tell(f"not compared: {one.name}: {one.why_not}")
     for note in found.notes:
         tell(f"note: {note}")
+    for step in next_steps(found):
+        tell(f"next: {step}")

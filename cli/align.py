@@ -4,7 +4,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich.table import Table
 
 from .adapt import EXIT_NOT_APPLIED
@@ -15,7 +17,6 @@ from .signing import Trust
 from .values import channels_of, image_of
 
 if TYPE_CHECKING:
-    from ..edge import Learner
     from ..edge.alignment.report import AlignReport
 
 METHODS = ("auto", "coral", "prototypes", "label-shift")
@@ -45,15 +46,17 @@ def align(
     if task_of(bundle) == "regression":
         raise no_classes(bundle, _INSTEAD)
     path = store_of(bundle, store, must=frames is None)
-    with open_learner(bundle, path, runtime, 1 if frames is None else None, trusted=trust) as learner:
-        if frames is not None:
-            _observe(learner, frames)
+    # Opening makes a store: what is no frames is told before.
+    found = None if frames is None else _read(bundle, frames)
+    with open_learner(bundle, path, runtime, 1 if found is None else None, trusted=trust) as learner:
+        if found is not None:
+            learner.observe(found, on_duplicate="skip")
         if check:
-            found = learner.shift()
+            shift = learner.shift()
             if json:
-                print_json({name: None if value != value else value for name, value in asdict(found).items()})
+                print_json({name: None if value != value else value for name, value in asdict(shift).items()})
             else:
-                tell(f"{str(found)[0].upper()}{str(found)[1:]}")
+                tell(f"{str(shift)[0].upper()}{str(shift)[1:]}")
             return
         report = learner.align(method=method)  # type: ignore[arg-type]  # checked by its option
     if json:
@@ -64,10 +67,15 @@ def align(
         raise typer.Exit(EXIT_NOT_APPLIED)
 
 
-def _observe(learner: "Learner", frames: Path) -> None:
-    spec = learner._session.bundle.manifest.input
+def _read(bundle: Path, frames: Path) -> NDArray[np.generic]:
+    """Read frames and check that the bundle takes them."""
+    from ..bundle import Bundle
+    from ..edge.checks import check_frames
+
+    with Bundle(bundle) as opened:
+        spec = opened.manifest.input
     found, _, _ = read_frames(frames, channels_of(spec), image_of(spec))
-    learner.observe(found, on_duplicate="skip")
+    return check_frames(found, spec)
 
 
 def _tell(report: "AlignReport") -> None:

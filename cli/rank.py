@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 import typer
+from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 
 from ..errors import InputError
-from .console import many, output, print_json, printable, progress, tell
+from .console import many, note, output, print_json, printable, progress, tell
 from .convert import _size
 from .convert_paths import check_paths
 from .frames import read_frames
 from .model_source import SOURCES, Code, is_trained
+from .opening import Overwrite
 
 if TYPE_CHECKING:
     from ..server.choice import Ranking
@@ -36,6 +39,7 @@ def rank(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Deals the samples of cross-validation.")] = 0,
     report: Annotated[Path | None, typer.Option("--report", help="Write an HTML page, too.")] = None,
+    overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Rank sources for a target, with the accuracy to expect of each. Nothing is trained."""
@@ -44,14 +48,13 @@ def rank(
             f"expected --code only with the folder of a run or of its checkpoint, found it with {', '.join(sources)}. "
             f"Leave --code out, or check the paths."
         )
-    check_paths({"--report": report}, {"--data": data}, overwrite=False)
     target = _size(resize)
-    frames, labels, _ = read_frames(data)
-    if labels is None:
-        raise InputError(
-            f"expected labelled samples in {data}, found none with a label. Save them with numpy.savez(path, x=frames, "
-            f"y=labels), or put images into one folder per class."
-        )
+    for option, given in (("--taps", taps != "all"), ("--resize", resize is not None)):
+        if given and all(source.endswith(".acc") for source in sources):
+            raise InputError(f"expected {option} only with models, found bundles alone. Leave {option} out.")
+    read = {f"the source {source}": source for source in sources}
+    check_paths({"--report": report}, {"--data": data, **read}, overwrite=overwrite)
+    frames, labels = _labelled(data)
     # torch is heavy: nothing of it is imported before the arguments are known to be good.
     from ..server.choice import rank_sources
 
@@ -62,13 +65,28 @@ def rank(
         from ..server.choice.page import ranking_page
         from ..server.report import write_report
 
-        write_report(report, ranking_page(found))
+        write_report(report, ranking_page(found), overwrite=overwrite)
     if json:
         print_json(found.to_dict())
         return
     _print(found)
     if report is not None:
         tell(f"wrote {report}")
+
+
+def _labelled(data: Path) -> tuple[NDArray[np.generic], list[str]]:
+    """Read the samples that have a label, which -1 and an empty text are none of, as for `acclimate advise`."""
+    frames, labels, _ = read_frames(data)
+    kept = [row for row, label in enumerate(labels or ()) if label.strip() not in ("", "-1")]
+    if labels is None or not kept:
+        raise InputError(
+            f"expected labelled samples in {data}, found none with a label. Save them with numpy.savez(path, x=frames, "
+            f"y=labels), or put images into one folder per class."
+        )
+    if len(kept) == len(labels):
+        return frames, labels
+    note(f"{many(len(labels) - len(kept), 'sample')} without a label were left out")
+    return frames[kept], [labels[row] for row in kept]
 
 
 def _print(found: "Ranking") -> None:
@@ -88,7 +106,7 @@ def _print(found: "Ranking") -> None:
     if said := agreement_told(found):
         tell(said)
     for source in found.sources:
-        for note in source.notes:
-            tell(f"{source.name}: {note}")
+        for one in source.notes:
+            tell(f"{source.name}: {one}")
     for warning in found.warnings:
         tell(f"warning: {warning}")

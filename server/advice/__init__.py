@@ -2,5 +2,7 @@
 
 from .advice import Advice, Candidate
 from .advise import advise
+from .fitted import Fitted, fit
+from .next_step import next_steps
 
-__all__ = ["Advice", "Candidate", "advise"]
+__all__ = ["Advice", "Candidate", "Fitted", "advise", "fit", "next_steps"]

@@ -75,7 +75,8 @@ def rank_sources(
             scores = transfer_scores(seen.latents, target.y, seen.probabilities)
             expected = expected_accuracy(seen.latents, target.y, seed=seed)
         except AcclimateError as error:
-            raise type(error)(f"{name}: {error}") from error
+            said = str(error)
+            raise type(error)(said if said.startswith((f"{name} ", f"{name}:")) else f"{name}: {said}") from error
         found.append((name, seen, {"accuracy": expected.accuracy, **scores}, expected))
     return _ranking(found, target)
 
@@ -87,7 +88,12 @@ def _named(sources: Mapping[str, Given] | Sequence[str | os.PathLike[str]]) -> d
         found = dict(sources)
     else:
         names = [os.fspath(source) for source in sources]
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        if not all(names):
+            raise InputError(
+                "expected the name of a source, found none: an empty text. Name a bundle, a run or a model."
+            )
+        places = [os.path.realpath(name) for name in names]
+        if twice := next((name for name, place in zip(names, places, strict=True) if places.count(place) > 1), None):
             raise InputError(f"expected each source once, found {twice!r} twice. Leave one of them out.")
         found = dict(zip(names, sources, strict=True))
     if not found:

@@ -6,6 +6,7 @@ from .canvas import Drawing
 from .confusion import MOST_NAMED, ConfusionPlot
 from .curves import Curve, CurvePlot, thinned
 from .draw import Plot, draw, legend
+from .intervals import Interval, IntervalPlot
 from .keys import Key
 from .reliability import ReliabilityPlot
 from .trade_off import Point, TradeOffPlot
@@ -18,6 +19,8 @@ __all__ = [
     "Curve",
     "CurvePlot",
     "Drawing",
+    "Interval",
+    "IntervalPlot",
     "Key",
     "Level",
     "Plot",

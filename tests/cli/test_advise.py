@@ -22,13 +22,15 @@ def features(tmp_path: Path) -> Path:
     x = means[y] + rng.normal(size=(150, 5))
     np.savez(tmp_path / "source.npz", x=x[:90], y=y[:90])
     np.savez(tmp_path / "target.npz", x=x[90:], y=np.where(np.arange(60) < 24, y[90:], -1))
+    np.save(tmp_path / "bare.npy", x[90:])
     np.savez(tmp_path / "dealt.npz", x=x[:90], y=rng.permutation(y[:90]))
     return tmp_path
 
 
 def test_the_table_says_what_the_json_does_and_why(here: Acclimate, features: Path) -> None:
     """A method with its accuracy and interval, shift, sizes and balance in words; the same twice; never overwritten."""
-    found = here("advise", "--source", "source.npz", "--target", "target.npz", "--json", "advice.json")
+    options = ("--json", "advice.json", "--report", "advice.html")
+    found = here("advise", "--source", "source.npz", "--target", "target.npz", *options)
     assert found.code == 0, found.errors
     told = json.loads((features / "advice.json").read_text())
     method = told["recommended"]
@@ -41,12 +43,23 @@ def test_the_table_says_what_the_json_does_and_why(here: Acclimate, features: Pa
     assert "Source: 90 labelled samples of 3 classes, 5 features" in found.output
     assert "Target: 24 labelled samples of 3 classes, 36 without a label" in found.output
     assert all(line in found.output for line in told["why"])
+    assert f"fit({method!r}, source_x" in next(line for line in found.output.splitlines()[::-1] if "next: " in line)
+    assert f"{method} *" in (features / "advice.html").read_text()
     again = here("advise", "--source", "source.npz", "--target", "target.npz", "--json", "twice.json")
     assert again.code == 0
     assert (features / "twice.json").read_text() == (features / "advice.json").read_text()
-    refused = here("advise", "--source", "source.npz", "--target", "target.npz", "--json", "advice.json")
-    assert refused.code == 1
-    assert "advice.json" in refused.errors
+    for option, name in (("--json", "advice.json"), ("--report", "advice.html")):
+        before = (features / name).read_bytes()
+        refused = here("advise", "--source", "source.npz", "--target", "target.npz", option, name)
+        assert refused.code == 1
+        assert name in refused.errors
+        assert (features / name).read_bytes() == before
+        assert "or give --overwrite" in refused.errors
+    replaced = here("advise", "--source", "source.npz", "--target", "bare.npy", *options, "--overwrite")
+    assert replaced.code == 0, replaced.errors
+    assert json.loads((features / "advice.json").read_text())["basis"] == "validators"
+    kept = here("advise", "--source", "source.npz", "--target", "bare.npy", "--json", "source.npz", "--overwrite")
+    assert "expected --json to be another file than --source" in kept.errors
 
 
 def test_a_useless_source_is_refused_and_no_labels_are_told(here: Acclimate, features: Path) -> None:
@@ -54,8 +67,6 @@ def test_a_useless_source_is_refused_and_no_labels_are_told(here: Acclimate, fea
     found = here("advise", "--source", "dealt.npz", "--target", "target.npz")
     assert found.code == 0, found.errors
     assert "Do not transfer, train on the target's samples alone" in found.output
-    with np.load(features / "target.npz") as target:
-        np.save(features / "bare.npy", target["x"])
     bare = here("advise", "--source", "source.npz", "--target", "bare.npy")
     assert bare.code == 0, bare.errors
     assert "This is little to go by: 0 labelled target samples" in bare.output
@@ -86,6 +97,8 @@ def test_what_is_wrong_is_said_in_a_line(here: Acclimate, features: Path) -> Non
         (("narrow.npz", "target.npz"), (), 1, "found 4 and 5 features"),
         (("source.npz", "gone.npz"), (), 1, "found nothing at gone.npz"),
         (("source.npz", "target.npz"), ("--groups", "groups.npy"), 1, "for each of 60 target samples in groups.npy"),
+        (("source.npz", "target.npz"), ("--groups", "no.npy"), 1, "expected a .npy file of groups, found nothing at"),
+        (("source.npz", "target.npz"), ("--groups", "target.npz"), 1, "expected a .npy file of groups, found target"),
     ]
     for (source, target), more, code, said in cases:
         found = here("advise", "--source", source, "--target", target, *more)

@@ -66,6 +66,10 @@ def test_what_is_refused(here: Acclimate, place: Path, tiny_bundle: Path) -> Non
     assert here("align", "tiny.acc", "dark.npy", "--method", "best").code == 2
     home = np.load(place / "home.npy")
     regression_bundle(tiny_bundle, place / "gauge.acc", home, truth(tiny_bundle, home))
+    np.save(place / "narrow.npy", home[:, :4])
+    for frames, said in (("gone.npy", "found nothing at gone.npy"), ("narrow.npy", "found shape (100, 4, 8, 1)")):
+        refused = here("align", "tiny.acc", frames)
+        assert (refused.code, said in refused.errors) == (1, True), refused.errors
     other = here("align", "gauge.acc", "dark.npy")
     assert other.code == 1
     assert "for regression" in other.errors

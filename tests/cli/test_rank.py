@@ -65,7 +65,10 @@ def test_what_is_wrong_is_said_in_a_line(here: Acclimate, tiny_bundle: Path, pla
         (("--data", "one.npz"), 1, "expected samples of at least 2 classes, found 1 (moss)"),
         (("--data", "wide.npz"), 1, "tiny.acc: expected frames as (n, 8, 8, 1) uint8"),
         (("--data", "gone.npz"), 1, "found nothing at gone.npz"),
-        (("--data", place.local, "--report", "there.html"), 1, "there.html"),
+        (("--data", place.local, "--report", "there.html"), 1, "Choose another name, or give --overwrite"),
+        (("--data", place.local, "--report", tiny_bundle, "--overwrite"), 1, "to be another file than the source"),
+        (("--data", place.local, "--taps", "last"), 1, "expected --taps only with models, found bundles alone"),
+        (("--data", place.local, "--resize", "8x8"), 1, "expected --resize only with models, found bundles alone"),
         (("--data", place.local, "--code", "model.py:build"), 1, "expected --code only with the folder of a run"),
         (("--data", place.local, "--resize", "big"), 2, "expected HEIGHTxWIDTH"),
         ((), 2, "Missing option '--data'"),
@@ -74,6 +77,33 @@ def test_what_is_wrong_is_said_in_a_line(here: Acclimate, tiny_bundle: Path, pla
         found = here("rank", tiny_bundle, *options)
         assert (found.code, said in " ".join(found.errors.replace("│", " ").split())) == (code, True), found.errors
     assert (tmp_path / "there.html").read_text() == "kept"
-    twice = here("rank", tiny_bundle, tiny_bundle, "--data", place.local)
-    assert twice.code == 1
-    assert "expected each source once" in twice.errors
+    other = tiny_bundle.parent / ".." / tiny_bundle.parent.name / tiny_bundle.name
+    for again in (tiny_bundle, other):
+        twice = here("rank", tiny_bundle, again, "--data", place.local)
+        assert twice.code == 1
+        assert "expected each source once" in twice.errors
+    assert "expected the name of a source, found none" in here("rank", "", "--data", place.local).errors
+    (tmp_path / "bad.acc").write_text("none")
+    assert here("rank", "bad.acc", "--data", place.local).errors.count("bad.acc") == 1
+
+
+def test_samples_without_a_label_are_left_out_as_by_advise(here: Acclimate, tiny_bundle: Path, place: Place) -> None:
+    """-1 and an empty text are no classes; how many there were is told; a page that is there is replaced if asked."""
+    x, y = (np.load(place.local)[name] for name in "xy")
+    hidden = np.arange(len(y)) % 5 == 0
+    folder = place.local.parent
+    np.savez(folder / "some.npz", x=x, y=np.where(hidden, "", y))
+    np.savez(folder / "kept.npz", x=x[~hidden], y=y[~hidden])
+    np.savez(folder / "numbers.npz", x=x, y=np.where(hidden, -1, np.unique(y, return_inverse=True)[1]))
+    found, kept, numbers = (
+        here("rank", tiny_bundle, "--data", f"{name}.npz", "--json") for name in ("some", "kept", "numbers")
+    )
+    assert found.json() == kept.json()
+    assert f"{hidden.sum()} samples without a label were left out" in found.errors
+    assert (numbers.json()["samples"], numbers.json()["classes"]) == (96, ["0", "1", "2", "3"])
+    (folder / "ranking.html").write_text("before")
+    page = here("rank", tiny_bundle, "--data", "kept.npz", "--report", "ranking.html", "--overwrite")
+    assert page.code == 0, page.errors
+    assert "tiny.acc" in (folder / "ranking.html").read_text()
+    np.savez(folder / "none.npz", x=x, y=np.full(len(y), -1))
+    assert "found none with a label" in here("rank", tiny_bundle, "--data", "none.npz").errors
