@@ -12,7 +12,7 @@ from ..files import refuse_overwrite
 from .console import many, output, print_json, printable, progress, tell
 from .frames import Labels, read_frames
 from .model_source import SOURCES, Code, check_code, keras_file, load_named
-from .opening import RuntimeName, StorePath, no_classes, one_of, open_learner, store_of, task_of
+from .opening import Overwrite, RuntimeName, StorePath, no_classes, one_of, open_learner, store_of, task_of
 from .signing import Trust
 from .values import channels_of, image_of
 
@@ -56,6 +56,7 @@ def explain(
     code: Code = None,
     trust: Trust = None,
     runtime: RuntimeName = "auto",
+    overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Show which places of frames speak for the class that is predicted."""
@@ -63,7 +64,7 @@ def explain(
         raise typer.BadParameter("expected --out, --json or both", param_hint="--out")
     if out is not None:
         # Before minutes are spent.
-        refuse_overwrite(out, overwrite=False)
+        refuse_overwrite(out, overwrite=overwrite)
     wanted: Any = None if method == "auto" else method
     if Path(source).suffix.lower() == ".acc":
         if code is not None:
@@ -83,7 +84,7 @@ def explain(
         from ..server.understanding.explain_page import explanation_page
 
         told = (("source", source), ("data", str(data)), ("command", "acclimate explain"))
-        write_report(out, explanation_page(found, Path(source).name or source, told))
+        write_report(out, explanation_page(found, Path(source).name or source, told), overwrite=overwrite)
     if json:
         print_json(found.to_dict())
         return

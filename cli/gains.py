@@ -8,24 +8,38 @@ from rich.table import Table
 
 from ..errors import InputError
 from ..files import refuse_overwrite
-from ..numpy_files import open_npz, read_npy
 from .console import many, output, print_json, printable, progress, tell
-from .frames import read_frames
-from .opening import BundlePath, Json, RuntimeName, StorePath, no_classes, open_learner, store_of, task_of
+from .frames import read_frames, read_values
+from .groups import read_groups
+from .opening import (
+    BundlePath,
+    Json,
+    Overwrite,
+    RuntimeName,
+    StorePath,
+    open_learner,
+    open_regressor,
+    store_of,
+    task_of,
+)
 from .signing import Trust
 from .values import channels_of, image_of
 
 if TYPE_CHECKING:
+    from ..server.report import Report
     from ..server.report import Table as Sheet
-    from ..server.understanding.place import PlaceGains
-
-_MOST_BYTES = 2**24
+    from ..server.understanding.error_place import ErrorPlaceGains
+    from ..server.understanding.place_figures import PlaceGains
 
 
 def gains(
     bundle: BundlePath,
     data: Annotated[
-        Path, typer.Option("--data", help="Held-out labelled frames: .npz (x, y), or a folder of images per class.")
+        Path,
+        typer.Option(
+            "--data",
+            help="Held-out labelled frames: .npz (x, y), or a folder of images per class.",
+        ),
     ],
     store: StorePath = None,
     out: Annotated[Path | None, typer.Option("--out", help="HTML page to write, too.")] = None,
@@ -49,14 +63,43 @@ def gains(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Fixes every draw.")] = 0,
     trust: Trust = None,
     runtime: RuntimeName = "auto",
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Compare the version in use with the shipped head, class by class, and with learning from scratch."""
     if out is not None:
         # Before minutes are spent.
-        refuse_overwrite(out, overwrite=False)
+        refuse_overwrite(out, overwrite=overwrite)
     if task_of(bundle) == "regression":
-        raise no_classes(bundle, "The report of `acclimate adapt` tells the errors before and after.")
+        found: PlaceGains | ErrorPlaceGains = _of_regressor(
+            bundle, data, store, groups, draws, seconds_per_label, seed, trust, runtime
+        )
+    else:
+        found = _of_classes(bundle, data, store, groups, draws, seconds_per_label, seed, trust, runtime)
+    if out is not None:
+        from ..server.report import write_report
+
+        told = (("bundle", bundle.name), ("held-out data", str(data)), ("command", "acclimate gains"))
+        write_report(out, _page(found, f"What adapting {bundle.name} gained", told), overwrite=overwrite)
+    if json:
+        print_json(found.to_dict())
+        return
+    _tell(found)
+    if out is not None:
+        tell(f"wrote {out}")
+
+
+def _of_classes(
+    bundle: Path,
+    data: Path,
+    store: Path | None,
+    groups: Path | None,
+    draws: int,
+    seconds_per_label: float,
+    seed: int,
+    trust: "list[str] | None",
+    runtime: str,
+) -> "PlaceGains":
     from ..bundle import Bundle
     from ..server.understanding.place import place_gains
     from ..server.understanding.transfer_curves import BUDGETS
@@ -73,7 +116,7 @@ def gains(
         open_learner(bundle, store_of(bundle, store), runtime, 1, trusted=trust) as learner,
         progress("learning again, with transfer and without") as bar,
     ):
-        found = place_gains(
+        return place_gains(
             learner,
             frames,
             labels,
@@ -84,68 +127,61 @@ def gains(
             seed=seed,
             progress=bar,
         )
-    if out is not None:
-        from ..server.report import write_report
-        from ..server.understanding.gains_page import gains_page
-
-        told = (("bundle", bundle.name), ("held-out data", str(data)), ("command", "acclimate gains"))
-        write_report(out, gains_page(found, f"What adapting {bundle.name} gained", told))
-    if json:
-        print_json(found.to_dict())
-        return
-    _tell(found)
-    if out is not None:
-        tell(f"wrote {out}")
 
 
-def read_groups(path: Path | None, data: Path, n: int) -> list[str] | None:
-    """Read the group of each frame.
+def _of_regressor(
+    bundle: Path,
+    data: Path,
+    store: Path | None,
+    groups: Path | None,
+    draws: int,
+    seconds_per_label: float,
+    seed: int,
+    trust: "list[str] | None",
+    runtime: str,
+) -> "ErrorPlaceGains":
+    from ..server.understanding.error_curves import ERROR_BUDGETS
+    from ..server.understanding.error_place import place_errors
 
-    Args:
-        path: Where it stands; None for ``group`` in the data, where that is a .npz file that has it.
-        data: The data.
-        n: Number of frames.
-
-    Raises:
-        InputError: If there are others than one for each frame, or the file cannot be read.
-    """
-    if path is None:
-        if data.suffix.lower() != ".npz":
-            return None
-        with open_npz(data, ("group",)) as loaded:
-            if "group" not in loaded:
-                return None
-            found, name = loaded["group"], data.name
-    elif path.suffix.lower() == ".npy":
-        found, name = read_npy(path), path.name
-    else:
-        with path.open("rb") as file:
-            content = file.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise InputError(
-                f"{path.name}: expected a line for each of {many(n, 'frame')}, at most {_MOST_BYTES >> 20} MB, found "
-                f"more. Number the groups."
-            )
-        try:
-            # Some editors begin a file with a mark of its encoding.
-            lines = content.decode("utf-8-sig").splitlines()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{path.name}: expected a text file in UTF-8, found that {error}.") from error
-        if not all(line.strip() for line in lines):
-            empty = next(i for i, line in enumerate(lines, 1) if not line.strip())
-            raise InputError(f"{path.name}: expected a group in every line, found none in line {empty}. Name it.")
-        if len(lines) != n:
-            raise InputError(f"{path.name}: expected a line for each of {many(n, 'frame')}, found {len(lines)}.")
-        return lines
-    if found.shape != (n,) or found.dtype.kind not in "iuU":
-        raise InputError(
-            f"{name}: expected groups as texts or whole numbers, one for each of {many(n, 'frame')}, found "
-            f"{found.dtype} {found.shape}."
+    frames, values = read_values(data)
+    if values is None:
+        raise InputError(f"expected numbers with the frames of {data.name}, found none. Give them as 'y' in a .npz.")
+    of = read_groups(groups, data, len(frames))
+    with (
+        open_regressor(bundle, store_of(bundle, store), runtime, 1, trust) as regressor,
+        progress("learning again, with transfer and without") as bar,
+    ):
+        return place_errors(
+            regressor,
+            frames,
+            values,
+            groups=of,
+            budgets=ERROR_BUDGETS if draws else (),
+            draws=max(draws, 1),
+            seconds_per_label=seconds_per_label,
+            seed=seed,
+            progress=bar,
         )
-    return [str(one) for one in found.tolist()]
 
 
-def _tell(found: "PlaceGains") -> None:
+def _page(found: "PlaceGains | ErrorPlaceGains", title: str, told: tuple[tuple[str, str], ...]) -> "Report":
+    from ..server.understanding.error_page import error_page
+    from ..server.understanding.error_place import ErrorPlaceGains
+    from ..server.understanding.gains_page import gains_page
+
+    return error_page(found, title, told) if isinstance(found, ErrorPlaceGains) else gains_page(found, title, told)
+
+
+def _tell(found: "PlaceGains | ErrorPlaceGains") -> None:
+    from ..server.understanding.error_place import ErrorPlaceGains
+
+    if isinstance(found, ErrorPlaceGains):
+        _tell_errors(found)
+    else:
+        _tell_classes(found)
+
+
+def _tell_classes(found: "PlaceGains") -> None:
     from ..server.understanding.gains_tables import change_text, gap_table, recall_table, saving_table, score_table
 
     change = found.gains.accuracy
@@ -162,6 +198,24 @@ def _tell(found: "PlaceGains") -> None:
         tell(str(found.headline))
     if found.fairness is not None:
         _show(gap_table(*found.fairness))
+
+
+def _tell_errors(found: "ErrorPlaceGains") -> None:
+    from ..server.understanding.error_page import error_text
+    from ..server.understanding.error_tables import error_saving_table, error_table, part_table
+
+    for one in found.gains.targets:
+        tell(f"{error_text(one)} ({many(found.gains.samples, 'held-out sample')}, version {found.version})")
+    for remark in found.remarks:
+        tell(remark)
+    _show(error_table(found.gains))
+    for one in found.gains.targets:
+        _show(part_table("", one.name, one.ranges))
+        if one.groups:
+            _show(part_table("", f"{one.name}, by group", one.groups))
+    for curves, saved in zip(found.curves, found.savings, strict=True):
+        _show(error_saving_table(found, curves, saved))
+        tell(f"of {curves.target}: {saved[0]}")
 
 
 def _show(sheet: "Sheet") -> None:

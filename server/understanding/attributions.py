@@ -15,7 +15,7 @@ from ...extras import require
 Float64 = NDArray[np.float64]
 Progress = Callable[[int, int], None]
 Targets = int | Sequence[int] | NDArray[np.integer] | None
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 # Inputs that go through the model together, each at several steps of its path.
 _ROWS = 64
 
@@ -174,7 +174,7 @@ def last_convolution(model: nn.Module, sample: Tensor) -> str:
     hooks = [
         module.register_forward_hook(noter(name))
         for name, module in model.named_modules()
-        if isinstance(module, _CONVOLUTIONS)
+        if isinstance(module, CONVOLUTIONS)
     ]
     try:
         _logits(model, sample)

@@ -15,7 +15,8 @@ class LearningCurve:
 
     Args:
         labels: Labelled samples in all, ascending.
-        accuracy: For each of them the accuracy of every draw, 0 to 1, the draws in the same order throughout.
+        accuracy: For each of them the accuracy of every draw, 0 to 1, the draws in the same order throughout; or
+            another score of which more is better, such as an error with a minus.
         seconds: For each the mean processor time of one fit, in seconds; empty where that was not measured.
     """
 
@@ -38,12 +39,14 @@ class Saving:
         needed: Of each draw, the labels without transfer for what that draw reached with it; infinite where none of
             the labels at hand were enough.
         most: Most labels that were tried without transfer.
+        least: Fewest, which may be more than were needed; 0 where that is not known.
     """
 
     labels: int
     accuracy: float
     needed: tuple[float, ...]
     most: int
+    least: int = 0
 
     @property
     def typical(self) -> float:
@@ -68,7 +71,12 @@ class Saving:
         ends = (
             f"{low:.1f} to {'more than ' * math.isinf(high)}{self.most / self.labels if math.isinf(high) else high:.1f}"
         )
-        return f"{self.labels} labels do what {self.typical:.0f} do without transfer: {self.factor:.1f} times ({ends})"
+        # Fewer than the fewest were not tried.
+        bound = "at most " * (self.typical <= self.least)
+        return (
+            f"{self.labels} labels do what {bound}{self.typical:.0f} do without transfer: "
+            f"{bound}{self.factor:.1f} times ({ends})"
+        )
 
 
 def labels_needed(labels: Sequence[float], accuracy: Sequence[float], level: float) -> float:
@@ -118,5 +126,5 @@ def savings(transferred: LearningCurve, scratch: LearningCurve) -> tuple[Saving,
     for place, labels in enumerate(transferred.labels):
         reached = transferred.accuracy[place]
         needed = tuple(labels_needed(scratch.labels, scratch.of(i), level) for i, level in enumerate(reached))
-        found.append(Saving(labels, float(np.mean(reached)), needed, scratch.labels[-1]))
+        found.append(Saving(labels, float(np.mean(reached)), needed, scratch.labels[-1], scratch.labels[0]))
     return tuple(found)

@@ -13,7 +13,7 @@ from ...edge.learner import Learner
 from ...edge.understanding.activation_map import activation_map, resized
 from ...edge.understanding.occlusion import Occlusion, occlude, occlude_learner
 from ...errors import InputError
-from .attributions import grad_cam, integrated_gradients, last_convolution
+from .attributions import CONVOLUTIONS, grad_cam, integrated_gradients, last_convolution
 from .explanation import Explanation, Float64, Method
 from .raw_model import RawModel
 
@@ -36,7 +36,7 @@ def explain_learner(
     Args:
         learner: The learner.
         frames: ``(n, *shape)`` raw samples.
-        method: ``"occlusion"`` or ``"cam"``; None for the latter where it is to be had.
+        method: ``"occlusion"`` or ``"cam"``; None for the latter where it is to be had and no `patch` is given.
         names: What the frames are called; by default their numbers.
         truth: Their labels.
         patch: Sides of what occlusion hides; None for an eighth of the frame.
@@ -53,6 +53,7 @@ def explain_learner(
             f"expected occlusion or cam for a bundle, found {method!r}: a runtime on a device gives no gradients. "
             f"Explain the run or checkpoint that it was made from."
         )
+    method = _named(method, patch=patch)
     spec = learner._session.bundle.manifest.input
     checked = check_frames(frames, spec)
     found = learner.predict(checked)
@@ -120,8 +121,7 @@ def explain_model(
             f"expected integrated-gradients, grad-cam or occlusion for a torch model, found {method!r}. Grad-CAM is "
             f"the class-activation map where the head is linear on pooled maps."
         )
-    if method is None:
-        method = _usual(model, x)
+    method = _named(method, patch=patch, layer=layer) or _usual(model, x)
     axes = ("height", "width", "channel") if x.ndim == 4 else ("time", "channel")[: x.ndim - 1]
     space = _space(x, axes)
     if method == "occlusion":
@@ -132,6 +132,7 @@ def explain_model(
     if method == "grad-cam":
         # Layers are called what they are in the model, not behind its preprocessing.
         inside = "model." if isinstance(model, RawModel) else ""
+        _check_layer(model.model if isinstance(model, RawModel) else model, layer)
         found = grad_cam(model, x, layer=None if layer is None else inside + layer, progress=progress)
         remarks.append(f"Of the layer {found.layer.removeprefix(inside)}.")
         heat = found.values if found.values.ndim - 1 != len(space) else resized(found.values, space)
@@ -155,6 +156,26 @@ def explain_model(
         found.delta,
         "all parts together are the logit less that of the baseline",
         remarks,
+    )
+
+
+def _named(method: Method | None, *, patch: int | None, layer: str | None = None) -> Method | None:
+    """Return the method that is asked for, by its name or by an option that only it has; None where none is."""
+    for given, option, owner in ((patch, "patch", "occlusion"), (layer, "layer", "grad-cam")):
+        if given is not None and method not in (None, owner):
+            raise InputError(f"expected a {option} with {owner} alone, found it with {method}. Leave it out.")
+    return method or ("occlusion" if patch is not None else "grad-cam" if layer is not None else None)
+
+
+def _check_layer(model: nn.Module, layer: str | None) -> None:
+    """Raise InputError where a model has no such layer, with the names of its convolutions."""
+    modules = dict(model.named_modules())
+    if layer is None or (layer and layer in modules):
+        return
+    known = [name for name, module in modules.items() if isinstance(module, CONVOLUTIONS)]
+    raise InputError(
+        f"expected the name of a layer of {type(model).__name__}, found {layer!r}. Its convolutions are "
+        f"{', '.join([*known[:4], '...', *known[-8:]] if len(known) > 12 else known) or 'none'}."
     )
 
 

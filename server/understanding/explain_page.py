@@ -32,7 +32,8 @@ def explanation_page(found: Explanation, source: str, provenance: tuple[tuple[st
         facts.append(Fact("completeness", f"{worst:.2g}", f"largest gap; {found.whole}"))
     pictures = found.heat.ndim == 3
     blocks: list[Table | HeatPlot] = []
-    if pictures or (found.heat.ndim == 2 and found.frames.ndim == 3):
+    drawn = pictures or (found.heat.ndim == 2 and found.frames.ndim == 3)
+    if drawn:
         blocks.append(
             HeatPlot(
                 "What counts",
@@ -49,7 +50,7 @@ def explanation_page(found: Explanation, source: str, provenance: tuple[tuple[st
         f"What {source} looks at",
         f"{_TOLD[found.method]} It shows what the model goes by, not whether that is right.",
         tuple(facts),
-        (Section("Frames", "", tuple(blocks)),),
+        (Section("Frames", "" if drawn else " ".join(found.remarks), tuple(blocks)),),
         provenance,
     )
 

@@ -8,7 +8,7 @@ from ..report import Fact, Report, Section, Table
 from .efficiency import LearningCurve
 from .gains import Gains
 from .gains_tables import change_text, gap_table, group_table, recall_table, saving_table, score_table
-from .place import PlaceGains
+from .place_figures import PlaceGains
 
 # Beyond it a confusion cannot be read.
 _MOST_DRAWN = 100

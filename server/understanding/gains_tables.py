@@ -6,7 +6,7 @@ from ...edge.understanding.fairness import Fairness, Gap
 from ...edge.understanding.shares import Share
 from ..report import Cell, Column, Table
 from .gains import Change, ClassGain, Gains
-from .place import PlaceGains
+from .place_figures import PlaceGains
 
 _MOST_ROWS, _MOST_GAPS = 100, 30
 
@@ -90,9 +90,12 @@ def saving_table(found: PlaceGains) -> Table:
         (
             one.labels,
             one.accuracy,
-            _labels(one.typical, one.most),
-            *(_labels(value, one.most / one.labels, ".1f") for value in (one.factor, *one.spread)),
-            *(_time(seconds) for seconds in found.seconds(one)),
+            labels_text(one.typical, one.most, one.least),
+            *(
+                labels_text(value, one.most / one.labels, one.least / one.labels, ".1f")
+                for value in (one.factor, *one.spread)
+            ),
+            *(time_text(seconds) for seconds in found.seconds(one)),
         )
         for one in found.savings
     )
@@ -171,11 +174,13 @@ def _share_text(share: Share) -> str:
     return f"{share.value:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _labels(value: float, most: float, form: str = ",.0f") -> str:
-    return f"more than {most:{form}}" if math.isinf(value) else f"{value:{form}}"
+def labels_text(value: float, most: float, least: float, form: str = ",.0f") -> str:
+    """Return a number of labels, or a factor; beyond the most and the fewest that were tried, a bound."""
+    return f"more than {most:{form}}" if math.isinf(value) else f"{'at most ' * (value <= least)}{value:{form}}"
 
 
-def _time(seconds: float) -> str:
+def time_text(seconds: float) -> str:
+    """Return a time in the unit that fits it."""
     if math.isinf(seconds):
         return "longer"
     return (

@@ -1,9 +1,8 @@
-"""What adapting gained at one place: an opened bundle with its store, and held-out frames of the same place."""
+"""Measures what adapting gained at one place: an opened bundle with its store, and held-out frames of the place."""
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,110 +11,17 @@ from numpy.typing import NDArray
 from ...edge.checks import check_frames, check_labels
 from ...edge.learner import Learner
 from ...edge.session import InUse, Session
-from ...edge.understanding.fairness import Fairness, group_fairness
+from ...edge.task_session import TaskSession
+from ...edge.understanding.fairness import group_fairness
 from ...errors import InputError, LabelError, NotEnoughSamplesError
-from .efficiency import Saving, savings
-from .gains import Gains, compare_models, known
+from .efficiency import savings
+from .gains import compare_models
+from .place_figures import PlaceGains
 from .transfer_curves import BUDGETS, DRAWS, TransferCurves, transfer_curves
 
 Progress = Callable[[int, int], None]
 # Frames that are timed.
 _TIMED = 16
-
-
-@dataclass(frozen=True, eq=False)
-class PlaceGains:
-    """What adapting gained at one place.
-
-    Args:
-        gains: The head in use against the shipped one, on held-out samples.
-        version: Number of the version in use.
-        left_out: Held-out frames that the store holds, and so are none.
-        curves: Accuracy against labels, with transfer and without; None where there were too few to tell.
-        savings: What transfer saves at each number of labels.
-        fairness: Before and after, where groups are known.
-        seconds_per_label: What labelling a sample takes, as it was given; 0 where it was not.
-        seconds_per_look: Measured wall time of one frame through the backbone.
-        remarks: What a reader should know.
-    """
-
-    gains: Gains
-    version: int
-    left_out: int
-    curves: TransferCurves | None
-    savings: tuple[Saving, ...]
-    fairness: tuple[Fairness, Fairness] | None
-    seconds_per_label: float
-    seconds_per_look: float
-    remarks: tuple[str, ...]
-
-    @property
-    def headline(self) -> Saving:
-        """What is saved with the fewest labels: what transfer is for. Where it ends, `in_vain` says."""
-        return self.savings[0]
-
-    @property
-    def in_vain(self) -> int | None:
-        """The labels from which on transfer saves none, by the medians; None where it does to the end."""
-        found = None
-        for one in reversed(self.savings):
-            if one.typical > one.labels:
-                break
-            found = one.labels
-        return found
-
-    def seconds(self, saving: Saving) -> tuple[float, float]:
-        """Return what labelling, looking and fitting take with transfer, and without for the same accuracy."""
-        if self.curves is None:
-            return math.nan, math.nan
-        each = self.seconds_per_label + self.seconds_per_look
-        with_it, scratch = self.curves.transferred, self.curves.scratch
-        own = with_it.seconds[with_it.labels.index(saving.labels)]
-        needed = saving.typical
-        if math.isinf(needed):
-            return saving.labels * each + own, math.inf
-        other = float(np.interp(needed, scratch.labels, scratch.seconds))
-        return saving.labels * each + own, needed * each + other
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as plain values for JSON; what is not known, or not reached, is None."""
-        curves = None
-        if self.curves is not None:
-            named = {"with": self.curves.transferred, "guarded": self.curves.guarded, "without": self.curves.scratch}
-            curves = {
-                "shipped": self.curves.shipped,
-                **{
-                    name: {"labels": c.labels, "accuracy": c.accuracy, "seconds": c.seconds}
-                    for name, c in named.items()
-                },
-            }
-        saved = [
-            {
-                "labels": one.labels,
-                "accuracy": one.accuracy,
-                "needed": one.typical,
-                "factor": one.factor,
-                "factors": [needed / one.labels for needed in one.needed],
-                "seconds": self.seconds(one)[0],
-                "seconds_without": self.seconds(one)[1],
-            }
-            for one in self.savings
-        ]
-        fairness = None
-        if self.fairness is not None:
-            fairness = dict(zip(("before", "after"), map(_plain, self.fairness), strict=True))
-        plain: dict[str, Any] = known(
-            {
-                "version": self.version,
-                "left_out": self.left_out,
-                **self.gains.to_dict(),
-                "curves": curves,
-                "savings": saved,
-                "fairness": fairness,
-                "remarks": list(self.remarks),
-            }
-        )
-        return plain
 
 
 def place_gains(
@@ -170,7 +76,7 @@ def place_gains(
     if not held.any():
         raise InputError("expected held-out frames, found that the store holds all of them. Keep some aside.")
     checked, truth = checked[held], truth[held]
-    latents, per_look = _looked_at(session, checked)
+    latents, per_look = looked_at(session, checked)
     before = shipped.predict(latents).labels
     after = (now.predict(latents) if now.tail is None else now.predict_frames(session, checked)).labels
     remarks = _remarks(now, int((~held).sum()), truth, session)
@@ -204,7 +110,7 @@ def place_gains(
     )
 
 
-def _looked_at(session: Session, frames: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+def looked_at(session: TaskSession[Any], frames: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
     """Return latents, and the wall time that one look takes."""
     first = frames[:_TIMED]
     session.latents(first)
@@ -227,31 +133,3 @@ def _remarks(now: InUse, left_out: int, truth: NDArray[np.str_], session: Sessio
     if now.tail is not None:
         told.append("A trained tail is in use; the learning curves are those of heads.")
     return told
-
-
-def _plain(found: Fairness) -> dict[str, Any]:
-    def gap(one: Any) -> dict[str, Any]:
-        names = ("difference", "ratio", "chance", "unknown")
-        return {name: getattr(one, name) for name in names}
-
-    def rates(shares: Any) -> list[dict[str, Any]]:
-        return [{"value": one.value, "interval": one.interval, "samples": one.samples} for one in shares]
-
-    return {
-        "groups": found.groups,
-        "accuracy": rates(found.accuracy),
-        "accuracy_gap": gap(found.accuracy_gap),
-        "classes": [
-            {
-                "class": part.label,
-                "selection": rates(part.selection),
-                "recall": rates(part.recall),
-                "false_positive": rates(part.false_positive),
-                **{
-                    name: gap(getattr(part, name))
-                    for name in ("demographic_parity", "equal_opportunity", "equalized_odds")
-                },
-            }
-            for part in found.classes
-        ],
-    }

@@ -12,7 +12,7 @@ pytest.importorskip("captum", reason="acclimate[explain] is not installed")
 
 import torch
 
-from acclimate.cli.gains import read_groups
+from acclimate.cli.groups import read_groups
 from acclimate.errors import InputError
 from acclimate.server.checkpoint import save_checkpoint
 from acclimate.server.config.model import ModelSettings
@@ -51,7 +51,11 @@ def test_a_bundle_is_explained_on_a_page(here: Acclimate, tiny_bundle: Path, pla
     assert done.code == 0, done.errors
     assert "wrote page.html" in done.output
     assert "data:image/png" in (tmp_path / "page.html").read_text()
-    assert here("explain", tiny_bundle, "--data", place.test, "--out", "page.html").code == 1
+    again = ("explain", tiny_bundle, "--data", place.test, "--out", "page.html", "--count", 1)
+    refused = here(*again)
+    assert refused.code == 1
+    assert "--overwrite" in refused.errors
+    assert here(*again, "--overwrite").code == 0
     found = here("explain", tiny_bundle, "--data", place.test, "--json", "--method", "occlusion", "--count", 2).json()
     assert np.shape([one["heat"] for one in found["frames"]]) == (2, 8, 8)
 
@@ -66,6 +70,13 @@ def test_a_checkpoint_is_explained(here: Acclimate, checkpoint: Path, place: Pla
     found = here("explain", checkpoint, *options, "--method", "integrated-gradients").json()
     assert max(abs(one["gap"]) for one in found["frames"]) < 0.05
     assert here("explain", checkpoint, *options, "--layer", "0").json()["method"] == "grad-cam"
+    told = here("explain", checkpoint, *options, "--layer", "stem").errors
+    assert "found 'stem'. Its convolutions are 0." in told
+    assert "RawModel" not in told
+    assert "found ''" in here("explain", checkpoint, *options, "--layer", "").errors
+    told = here("explain", checkpoint, *options, "--layer", "0", "--method", "occlusion").errors
+    assert "a layer with grad-cam alone" in told
+    assert here("explain", checkpoint, *options, "--patch", 2).json()["method"] == "occlusion"
 
 
 def test_mistakes_are_what_is_predicted_wrong(here: Acclimate, tiny_bundle: Path, place: Place) -> None:
@@ -82,6 +93,9 @@ def test_options_of_another_source_are_refused(here: Acclimate, tiny_bundle: Pat
     assert "no gradients" in here("explain", tiny_bundle, *data, "--json", "--method", "grad-cam").errors
     assert "only with a checkpoint" in here("explain", tiny_bundle, *data, "--json", "--code", "a.py:b").errors
     assert "--layer with the network" in here("explain", tiny_bundle, *data, "--json", "--layer", "0").errors
+    patched = (*data, "--json", "--patch", 2, "--count", 1)
+    assert "with occlusion alone" in here("explain", tiny_bundle, *patched, "--method", "cam").errors
+    assert here("explain", tiny_bundle, *patched).json()["method"] == "occlusion"
     assert "only with a bundle" in here("explain", "torchvision:resnet18", *data, "--json", "--store", "x.db").errors
     assert "Convert it" in here("explain", "model.onnx", *data, "--json").errors
 
@@ -102,7 +116,8 @@ def test_gains_are_told_and_drawn(
     assert found["fairness"]["after"]["groups"] == ["0", "1"]
     assert found["savings"]
     assert "Accuracy against labels" in (tmp_path / "gains.html").read_text()
-    told = here("gains", bundle, "--data", "held.npz", "--draws", 0)
+    assert here("gains", bundle, "--data", "held.npz", "--draws", 0, "--out", "gains.html").code == 1
+    told = here("gains", bundle, "--data", "held.npz", "--draws", 0, "--out", "gains.html", "--overwrite")
     assert told.code == 0
     assert "points on 120 held-out samples" in told.output
     assert "equalized odds" in told.output
@@ -115,6 +130,8 @@ def test_groups_are_read_from_a_file(tmp_path: Path, place: Place) -> None:
     np.save(array, np.array([1, 2, 1]))
     assert read_groups(lines, place.test, 3) == ["a", "b", "a"]
     assert read_groups(array, place.test, 3) == ["1", "2", "1"]
+    np.save(array, np.array([True, False, True]))
+    assert read_groups(array, place.test, 3) == ["1", "0", "1"]
     assert read_groups(None, place.test, 200) is None
     for path in (lines, array):
         with pytest.raises(InputError, match="each of"):
@@ -128,9 +145,11 @@ def test_files_of_groups_that_say_nothing_are_refused(
     lines = tmp_path / "groups.txt"
     lines.write_text("\ufeffa\nb\n", encoding="utf-8")
     assert read_groups(lines, place.test, 2) == ["a", "b"]
+    with pytest.raises(InputError, match="found 2\\. Name"):
+        read_groups(lines, place.test, 3)
     lines.write_text("a\n\nb\n")
     with pytest.raises(InputError, match="none in line 2"):
         read_groups(lines, place.test, 3)
-    monkeypatch.setattr("acclimate.cli.gains._MOST_BYTES", 2**20)
+    monkeypatch.setattr("acclimate.cli.groups._MOST_BYTES", 2**20)
     with pytest.raises(InputError, match="at most 1 MB"):
         read_groups(Path("/dev/zero"), place.test, 3)

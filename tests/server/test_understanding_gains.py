@@ -12,6 +12,7 @@ pytest.importorskip("matplotlib", reason="acclimate[server] is not installed")
 from acclimate.errors import InputError
 from acclimate.server.understanding.efficiency import LearningCurve, labels_needed, savings
 from acclimate.server.understanding.gains import Gains, compare_models
+from acclimate.server.understanding.gains_tables import labels_text
 
 pytestmark = pytest.mark.needs_torch
 
@@ -156,5 +157,10 @@ def test_savings_of_a_curve_that_is_shifted_are_the_shift() -> None:
     assert str(found[0]) == "8 labels do what 32 do without transfer: 4.0 times (4.0 to 4.0)"
     assert str(found[2]) == "32 labels do what 64 do not without transfer"
     assert all(one.factor == pytest.approx(1) for one in savings(scratch, scratch))
+    # What the fewest labels without transfer do already may take fewer still.
+    floor = savings(scratch, transferred)[1]
+    assert str(floor) == "16 labels do what at most 8 do without transfer: at most 0.5 times (0.5 to 0.5)"
+    assert labels_text(floor.typical, floor.most, floor.least) == "at most 8"
+    assert labels_text(9.0, floor.most, floor.least) == "9"
     with pytest.raises(InputError, match="as many draws"):
         savings(transferred, LearningCurve(sizes, tuple((0.5,) for _ in sizes)))

@@ -13,7 +13,8 @@ from acclimate.edge import Learner
 from acclimate.errors import InputError
 from acclimate.server.report import render_report
 from acclimate.server.understanding.gains_page import gains_page
-from acclimate.server.understanding.place import PlaceGains, place_gains
+from acclimate.server.understanding.place import place_gains
+from acclimate.server.understanding.place_figures import PlaceGains
 
 from .pages import read
 
