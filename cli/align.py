@@ -15,6 +15,7 @@ from .frames import read_frames
 from .opening import BundlePath, Json, RuntimeName, StorePath, no_classes, one_of, open_learner, store_of, task_of
 from .signing import Trust
 from .values import channels_of, image_of
+from .wording import in_options
 
 if TYPE_CHECKING:
     from ..edge.alignment.report import AlignReport
@@ -80,14 +81,15 @@ def _read(bundle: Path, frames: Path) -> NDArray[np.generic]:
 
 def _tell(report: "AlignReport") -> None:
     """Print a report for people: the verdict, what it rests on, and the mix of classes."""
-    tell(report)
+    tell(in_options(str(report)))
     tell(report.shift)
     found = report.evidence
     if found is not None:
         tell(
             f"held out, a sample is {found.rise:+.2f} nats likelier (at least {found.low:+.2f}); the ways of aligning "
-            f"agree on {found.agreement:.0%}, the likeliest class has {found.confidence:.0%} on average, and "
-            f"{found.changed:.0%} of the samples are another class than before"
+            f"agree on {found.agreement:.0%}, class-balanced accuracy is expected to change by {100 * found.gain:+.1f} "
+            f"points (at least {100 * found.gain_low:+.1f}), and {found.changed:.0%} of the samples are another class "
+            "than before"
         )
     table = Table("class", "share in the source", "share here", box=None, padding=(0, 2))
     balance = sorted(report.balance.items(), key=lambda item: -abs(item[1][1] - item[1][0]))

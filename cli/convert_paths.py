@@ -35,6 +35,11 @@ def check_paths(written: Mapping[str, Path | None], read: Mapping[str, str | Pat
             raise InputError(
                 f"expected a folder to write {path.name} into, found none at {path.parent}. Make it first."
             )
+        if not os.access(path.absolute().parent, os.W_OK):
+            raise InputError(
+                f"expected a folder to write {path.name} into, found that {path.parent} may not be written. Choose "
+                f"another."
+            )
 
 
 def _files(place: str | Path) -> list[Path]:

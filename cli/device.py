@@ -115,8 +115,9 @@ def observe(
             total, labelled = device.samples
     else:
         no_targets(bundle, targets)
+        # Opening makes a store: what is no frames is told before.
+        frames, labels, names = _read(data, bundle)
         with open_learner(bundle, path, runtime, threads, new_classes, trust, max_bytes) as learner:
-            frames, labels, names = _read(data, bundle)
             before = tuple(learner.classes)
             with progress("observing") as bar, files_named(names):
                 ids = learner.observe(frames, labels, tags=[tag] * len(frames), keys=names, progress=bar, **options)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..edge.checks import DECODE, holds_bytes
 from ..errors import InputError
 from ..numpy_files import open_npz, read_npy
 from .images import IMAGES, find_images, read_images
@@ -109,6 +108,8 @@ def _arrays(path: Path) -> tuple[NDArray[np.generic], Labels]:
         return frames, None
     if labels.shape != (len(frames),):
         raise InputError(f"{path.name}: expected 'y' with {len(frames)} labels, found shape {labels.shape}.")
+    from ..edge.checks import DECODE, holds_bytes
+
     if holds_bytes(labels):
         raise InputError(f"{path.name}: expected 'y' as texts or whole numbers, found bytes. {DECODE}")
     if labels.dtype.kind not in "iuU":

@@ -32,6 +32,10 @@ OPTIONS = {
     "expected max_bytes as": "expected --max-bytes as",
     "None to keep the bound": "no such option to keep the bound",
     "math.inf to lift it": "0 to lift it",
+    "adapt(), or rollback(0) first": "run `acclimate adapt`, or `acclimate rollback BUNDLE 0` first",
+    "rollback() undoes it": "`acclimate rollback` undoes it",
+    "Label samples and adapt()": "Label samples and run `acclimate adapt`",
+    "label samples and adapt()": "label samples and run `acclimate adapt`",
 }
 
 

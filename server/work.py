@@ -97,6 +97,7 @@ class Work:
             def decide() -> None:
                 write_verdict(folder, judge_models(models, self.data, settings, running.device))
                 settle(folder, written)
+                self._draw(again=True)
 
             main_first(running, decide)
         verdict = read_verdict(folder)

@@ -139,7 +139,8 @@ def _wanted(package: str, name: str, file: Path | None) -> tuple[str, str | None
         found = "none" if file is None else "both"
         raise InputError(
             f"expected weights for {package}:{name} either by name or from a file, found {found}. "
-            f"{package}:{name}@DEFAULT downloads them, --weights FILE reads them, {package}:{name}@random is untrained."
+            f"{package}:{name}@DEFAULT downloads them, --weights FILE (model.weights of a run) reads them, "
+            f"{package}:{name}@random is untrained."
         )
     return name, wanted or None
 

@@ -42,7 +42,6 @@ class Evidence:
         gain: Class-balanced accuracy that the aligned head is expected to gain on the shipped one, if the way by which
             it gains least is right.
         gain_low: Lower bound of it, wrong once in twenty times.
-        confidence: Mean probability of the likeliest class, over the ways.
         changed: Share of the samples whose class is another than the shipped head's.
         distance: How far the classes have moved together, in units of the greatest distance between two of them.
         kept: Effective number of classes predicted, over that of the shipped head.
@@ -54,7 +53,6 @@ class Evidence:
     agreement: float
     gain: float
     gain_low: float
-    confidence: float
     changed: float
     distance: float
     kept: float
@@ -79,10 +77,12 @@ class Evidence:
                 f"Ways of aligning that assume different things agree on {100 * self.agreement:.0f} % of the samples, "
                 f"where {100 * AGREEMENT:.0f} % are asked: without labels it is open which is right."
             )
-        if not (self.gain > 0 and self.gain_low > -MOST_LOSS):
+        if not self.gain > 0:
+            return "It gains nothing in class-balanced accuracy by one of the ways of aligning at least."
+        if not self.gain_low > -MOST_LOSS:
             return (
                 f"It may cost more than it gains: {100 * self.gain:+.1f} points of class-balanced accuracy are likely, "
-                f"at least {100 * self.gain_low:+.1f}, where {-100 * MOST_LOSS:.0f} is asked."
+                f"but {100 * self.gain_low:+.1f} are not excluded, where {-100 * MOST_LOSS:.0f} is allowed."
             )
         return None
 
@@ -121,7 +121,6 @@ def weigh(
         agreement=float((labels == labels[0]).all(axis=0).mean()),
         gain=gain[0],
         gain_low=gain[1],
-        confidence=float(np.mean([each.max(axis=1) for each in likely])),
         changed=float((after != shipped).mean()),
         distance=float(np.linalg.norm(ways["balanced shift"].offset)) / greatest,
         kept=variety(after) / variety(shipped),

@@ -1,5 +1,6 @@
 """What was given, checked: both sides in one space, and in words what was odd about them."""
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,6 +56,8 @@ def check_given(
     seed: int = 0,
 ) -> Given:
     """Check both sides, and bring them into one space. Arguments, errors: see `advise`."""
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise InputError(f"expected a whole number from 0 as the seed, found {seed!r:.80}.")
     source, target = check_rows(source_x, "source"), check_rows(target_x, "target", least=1)
     if source.shape[1] != target.shape[1]:
         raise InputError(
@@ -92,6 +95,10 @@ def label_names(labels: Labels, n: int, side: str) -> list[str | None]:
     Raises:
         LabelError: If they are not one for each of ``n`` samples.
     """
+    if isinstance(labels, str | bytes | set | dict) or not hasattr(labels, "__len__"):
+        raise LabelError(
+            f"expected {side} labels as a list or an array, found {type(labels).__name__}. Pass one a row."
+        )
     found = list(labels.tolist() if isinstance(labels, np.ndarray) else labels)
     if len(found) != n:
         raise LabelError(f"expected a label or none for each of {n} {side} samples, found {len(found)}.")
@@ -103,7 +110,9 @@ def label_names(labels: Labels, n: int, side: str) -> list[str | None]:
             raise LabelError(f"expected {side} labels as texts or whole numbers, found bytes. {DECODE}")
         empty = one is None or one != one or str(one).strip() in ("", "-1", "-1.0")
         whole = isinstance(one, float) and one.is_integer()
-        names.append(None if empty else str(int(one)) if whole else str(one))
+        # As `check_name` does: what prints alike is one class.
+        name = unicodedata.normalize("NFC", str(one).strip())
+        names.append(None if empty else str(int(one)) if whole else name)
     return names
 
 
@@ -133,7 +142,7 @@ def _without_leaks(
         )
     if len({home[row] for row in kept}) < 2:
         raise InputError(
-            f"expected a source beside the target, found that but {len(kept)} of its samples are the target's too. "
+            f"expected a source beside the target, found that all but {len(kept)} of its samples are the target's too. "
             f"Give another source."
         )
     seen: dict[bytes, set[str]] = {}

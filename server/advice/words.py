@@ -76,8 +76,8 @@ def said_by_validators(found: Validated, home_accuracy: float, given: Given) -> 
     labels = len(given.pair.target_y)
     little = (
         f"This is little to go by: {labels} labelled target samples cannot show whether transfer helps or harms. "
-        f"Classes that lie in each other's place here look fine to every validator. Label "
-        f"{max(20, 3 * len(given.classes)) - labels} samples more, and ask again."
+        f"Classes that lie in each other's place here look fine to every validator. "
+        f"{_label_more(max(20, 3 * len(given.classes)) - labels)}, and ask again."
     )
     back = (
         f"From the answers of '{chosen}' in the target {found.way_back[chosen]:.1%} of the source's labels follow, "
@@ -92,6 +92,11 @@ def said_by_validators(found: Validated, home_accuracy: float, given: Given) -> 
     if follows:
         return chosen, (f"Transfer by '{chosen}', as far as can be told without labels.", back, more, little)
     return None, ("Do not transfer: nothing speaks for this source.", back, more, little)
+
+
+def _label_more(count: int) -> str:
+    # Enough samples in number are too few where they repeat each other.
+    return f"Label {count} samples more" if count > 0 else "Label samples that are not like each other"
 
 
 def situation(

@@ -132,7 +132,8 @@ def array_of(arrays: Mapping[str, Any], name: str, n: int, source: str) -> NDArr
     """
     if name not in arrays:
         raise InputError(
-            f"{source}: expected an array {name!r}, found {sorted(arrays)}. Mend data.labels or data.group."
+            f"{source}: expected an array {name!r}, found {sorted(arrays)}. Mend the setting that names it: "
+            f"data.labels, group or domain."
         )
     found = np.asarray(arrays[name])
     if found.shape != (n,):

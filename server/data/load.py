@@ -21,9 +21,10 @@ from .samples import Samples, Transform
 from .series import SeriesTransform, WindowReader, cut_series, find_series_table
 from .settings import AUDIO_AUGMENTS, IMAGE_AUGMENTS, SERIES_AUGMENTS, DataSettings
 from .shard_source import load_shards
+from .shard_target import load_target_shards, prepared_as, shard_form
 from .shards import ShardSamples
 from .sounds import SoundTransform, find_sound_folder
-from .split import Data, Split
+from .split import Data, Split, Task
 from .target import no_labels, require_form, require_shape, target_seed, target_settings
 from .texts import Chosen
 
@@ -55,9 +56,8 @@ def load_data(settings: DataSettings, *, seed: int) -> Data:
     """
     kind = kind_of(settings.train, settings)
     if kind == "shards":
-        if settings.target is not None:
-            raise InputError("expected data.train in files or arrays with data.target, found shards. Unpack them.")
-        return load_shards(settings, seed=seed)
+        sharded = load_shards(settings, seed=seed)
+        return sharded if settings.target is None else _with_target(sharded, None, kind, settings, seed)
     train, validation = _find(settings.train, kind, settings)
     if settings.validation is not None:
         own = with_columns(settings, kind)
@@ -79,31 +79,41 @@ def load_data(settings: DataSettings, *, seed: int) -> Data:
     else:
         validated = _split(train, second, labels[0], transform, None) if len(second) else None
     loaded = Data(trained, validated, tasks[0].classes, _shape(trained), train.source, tasks, mean, std)
-    return loaded if settings.target is None else _with_target(loaded, train, kind, transform, settings, seed)
+    return loaded if settings.target is None else _with_target(loaded, train, kind, settings, seed)
 
 
-def _with_target(data: Data, train: Found, kind: str, transform: Transform, settings: DataSettings, seed: int) -> Data:
-    """Add the samples of the target, prepared as those trained on."""
+def _with_target(data: Data, train: Found | None, kind: str, settings: DataSettings, seed: int) -> Data:
+    """Add the samples of the target, prepared as those trained on; either may be in shards."""
+    like = prepared_as(data.train, data.shape, train)
+    unread = target_settings(settings, kind)
 
-    def found(place: str, own: DataSettings) -> Found:
+    def split(place: str, own: DataSettings, tasks: tuple[Task, ...], own_seed: int) -> Split:
         its_kind = kind_of(place, settings)
         if its_kind == "shards":
-            raise InputError(f"expected a target in files or arrays, found the shards {place!r}. Unpack them.")
-        return _find(place, its_kind, own)[0]
-
-    def split(part: Found, labels: NDArray[np.int64], own_seed: int | None) -> Split:
-        require_form(part, train)
-        made = _split(part, np.arange(len(part.names)), labels, transform, own_seed)
+            return load_target_shards(place, settings, like, tasks=tasks, seed=None if tasks else own_seed)
+        if train is None and like.form == "image":
+            own = replace(own, channels=like.channels)
+        part = _find(place, its_kind, own)[0]
+        if train is None:
+            like.require(shard_form(part.form), None, part.source)
+        else:
+            require_form(part, train)
+        labels = encode(part, tasks) if tasks else no_labels(part, data.tasks)
+        if tasks and not (labels >= 0).any():
+            raise InputError(
+                f"expected labelled samples as data.target_validation, found none in {part.source}. Label some, or "
+                f"leave it out: then the guard judges without labels."
+            )
+        varied = own_seed if settings.augment and not tasks else None
+        made = _split(part, np.arange(len(part.names)), labels, like.transform, varied)
         require_shape(part, data.shape, _shape(made))
         return made
 
-    target = found(str(settings.target), target_settings(settings, kind))
     held = None
     if settings.target_validation is not None:
-        labelled = found(settings.target_validation, replace(settings, group=None, domain=None))
-        held = split(labelled, encode(labelled, data.tasks), None)
-    own_seed = target_seed(seed) if settings.augment else None
-    return replace(data, target=split(target, no_labels(target, data.tasks), own_seed), target_validation=held)
+        held = split(settings.target_validation, replace(unread, labels=settings.labels), data.tasks, seed)
+    target = split(str(settings.target), unread, (), target_seed(seed))
+    return replace(data, target=target, target_validation=held)
 
 
 def kind_of(source: str, settings: DataSettings) -> str:

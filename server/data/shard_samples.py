@@ -97,6 +97,8 @@ def sample_of(group: Mapping[str, Any], shard: str, labels: Sequence[str]) -> Sh
 
 
 def _labels(group: Mapping[str, Any], name: str, labels: Sequence[str]) -> tuple[str, ...]:
+    if not labels:
+        return ()
     if len(labels) == 1 and "cls" in group:
         return (_known(_text(group["cls"], name).strip()),)
     if "json" not in group:

@@ -51,7 +51,7 @@ def load_shards(settings: DataSettings, *, seed: int) -> Data:
         raise InputError(f"expected samples in {shards[0]}, found none. Leave the shard out.")
     _check_augment(first, settings)
     counts, tasks = _count(shards, kept, names, settings)
-    places = [(task.name, _places(task)) for task in tasks]
+    places = [(task.name, places_of(task)) for task in tasks]
     channels = settings.channels or _channels(first, settings)
     transforms = _transforms(settings)
 
@@ -102,7 +102,8 @@ def _count(
     return (counts[0], counts[1]), name_tasks(names, columns, settings.classes)
 
 
-def _places(task: Task) -> dict[str, int]:
+def places_of(task: Task) -> dict[str, int]:
+    """Return the place of each class of a task by what shards may call it."""
     places = {name: i for i, name in enumerate(task.classes)}
     # Labels may be numbers of classes that the settings name.
     return places if any(name.isdigit() for name in places) else {**places, **{str(i): i for i in places.values()}}

@@ -25,7 +25,7 @@ class ShardSamples(IterableDataset[tuple[Tensor, Any, str]]):
 
     Args:
         shards: Paths and addresses.
-        tasks: For each task its name, and the place of each of its classes.
+        tasks: For each task its name, and the place of each of its classes; without any, y is -1 and no label is read.
         transforms: By form of the raw sample: ``image``, ``sound``, ``tensor``.
         channels: Channels of images.
         most_pixels: Larger images are refused.
@@ -121,7 +121,7 @@ class ShardSamples(IterableDataset[tuple[Tensor, Any, str]]):
     def item(self, sample: ShardSample, *, vary: bool) -> tuple[Tensor, Any, str]:
         """Decode a sample, and vary it as seed, epoch and its name say."""
         raw = sample.decode(self.channels, self.most_pixels)
-        labels = [torch.tensor(sample.place(i, *task)) for i, task in enumerate(self.tasks)]
+        labels = [torch.tensor(sample.place(i, *task)) for i, task in enumerate(self.tasks)] or [torch.tensor(-1)]
         y = labels[0] if len(labels) == 1 else tuple(labels)
         transform = self.transforms[sample.form]
         if not vary or self.seed is None:

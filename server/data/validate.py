@@ -22,7 +22,7 @@ def validate_data(data: Data, *, progress: Callable[[int, int], None] | None = N
     Errors: what cannot be read, samples of other shapes, a class without training samples, a single class, groups
     in both parts, and duplicates in both parts (by their content; up to 1 % of the validation samples are a warning).
     Warnings: classes ten times as large as others or without validation samples, no labels, duplicates within the
-    training part, and the same content under several labels.
+    training part, and the same content under several labels. Of a target what can be read, and its shape.
 
     Args:
         data: From `load_data`.
@@ -32,13 +32,15 @@ def validate_data(data: Data, *, progress: Callable[[int, int], None] | None = N
         The findings; `DataReport.require_sound` raises if there are errors.
     """
     splits = [data.train] if data.validation is None else [data.train, data.validation]
+    # Of a target only what can be read, its shape and content matter.
+    splits += [split for split in (data.target, data.target_validation) if split is not None]
     total = sum(count_samples(split) for split in splits)
     parts: list[Survey] = []
     for split in splits:
         done = sum(len(part.names) for part in parts)
         step = (lambda n: None) if progress is None else _Step(progress, done, total)
         parts.append(survey(split, data.shape, step))
-    train, validation = parts[0], parts[1] if len(parts) > 1 else Survey()
+    train, validation = parts[0], Survey() if data.validation is None else parts[1]
     counts = _class_counts(data, train, validation)
     findings = [
         *_unreadable(parts, data.shape),
@@ -47,6 +49,9 @@ def validate_data(data: Data, *, progress: Callable[[int, int], None] | None = N
         *_duplicates(train, validation),
     ]
     findings.sort(key=lambda finding: finding.level != "error")
+    # By place: what is not there has the content of no sample.
+    if data.target is not None and data.validation is None:
+        parts.insert(1, validation)
     contents = tuple(_content(part) for part in parts)
     return DataReport((len(train.names), len(validation.names)), counts, tuple(findings), contents)
 

@@ -19,13 +19,17 @@ from .supervised import logits_of
 
 # Chosen on MNIST and UCI digits, never on the pairs that are reported.
 _WEIGHTS = {"dann": 1.0, "dan": 1.0, "jan": 1.0, "deep-coral": 100.0}
+# The papers align all layers of the task, of which the answers are one.
+_WITH_ANSWERS = ("dan", "jan")
 
 
 class Adapted(nn.Module):
     """Cross-entropy of a classifier on the source, and the distance of its features between source and target.
 
-    The weight of that distance rises from 0 as `ramp` says. With several sources, each is aligned with the target by
-    itself, and they count alike. With a weight of 0 the target is not looked at: training is that of `Supervised`.
+    dan and jan count the probabilities of the answers among the features; dan adds up the distances of all, jan takes
+    one of all together. The weight of the distance rises from 0 as `ramp` says. With several sources, each is aligned
+    with the target by itself, and they count alike. With a weight of 0 the target is not looked at: training is that of
+    `Supervised`.
 
     Args:
         model: Takes a batch and returns logits ``(b, k)``.
@@ -101,7 +105,7 @@ class Adapted(nn.Module):
         if self.domain is not None:
             # A mean over samples is the same over all processes as over each.
             return domain_loss(self.domain(reversed_gradient(torch.cat(features, 1), weight)), domains)
-        layers = [*features, logits.softmax(1)] if self.name == "jan" else features
+        layers = [*features, logits.softmax(1)] if self.name in _WITH_ANSWERS else features
         own, others = [gathered(layer[:count]) for layer in layers], [gathered(layer[count:]) for layer in layers]
         if self.sources == 1:
             return weight * self._distance(own, others)
@@ -148,8 +152,18 @@ def places_of(model: nn.Module, settings: ObjectiveSettings, head: str = "auto")
         model: The model.
         settings: Name places.
         head: Name of the layer that gives the logits; auto takes the last linear one.
+
+    Raises:
+        InputError: If there is no linear layer, and settings name none.
     """
-    return settings.layers or (f"{last_linear(model) if head == 'auto' else head}:input",)
+    if settings.layers:
+        return settings.layers
+    if head == "auto" and not any(isinstance(module, nn.Linear) for module in model.modules()):
+        raise InputError(
+            f"expected a linear layer in {type(model).__name__}, in front of which features are aligned, found none. "
+            f"Name modules as objective.layers."
+        )
+    return (f"{last_linear(model) if head == 'auto' else head}:input",)
 
 
 def adapts(settings: ObjectiveSettings) -> bool:

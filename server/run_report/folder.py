@@ -14,6 +14,8 @@ from ..training.breakdown import Breakdown, read_breakdowns
 from ..training.kept import noted_metrics
 from ..training.logs import LOG_FILE, read_log
 from ..training.metrics import Metrics
+from ..transfer.guard import Verdict
+from ..transfer.guarded import read_verdict
 from .record import RunRecord, read_record
 
 _BEST = re.compile(r"best-\d{9}")
@@ -57,6 +59,7 @@ class RunFolder:
         record: What it was made with; None where that was not noted.
         faults: What could not be read, in sentences.
         architecture: Text that the network is known by; empty where that was not noted.
+        verdict: Of the guard of a run that adapts; None without.
     """
 
     path: Path
@@ -69,6 +72,7 @@ class RunFolder:
     record: RunRecord | None
     faults: tuple[str, ...]
     architecture: str = ""
+    verdict: Verdict | None = None
 
     @property
     def steps(self) -> int:
@@ -132,10 +136,15 @@ def read_run(path: Path) -> RunFolder:
         record = read_record(path)
     except TrainingError as error:
         faults.append(str(error))
+    verdict = None
+    try:
+        verdict = read_verdict(path)
+    except TrainingError as error:
+        faults.append(str(error))
     log = tuple(read_log(path))
     config = _sections(notes.get("config")) or _config(path, faults)
     name = path.resolve().name
-    return RunFolder(path, name, ended, config, log, step, tasks, record, tuple(faults), architecture)
+    return RunFolder(path, name, ended, config, log, step, tasks, record, tuple(faults), architecture, verdict)
 
 
 def _weights(path: Path) -> tuple[Path | None, bool]:

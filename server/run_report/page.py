@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..report import Column, Fact, Report, Section, Table, write_report
 from ..training.divergence import grown_loss
+from .adaptation import adaptation_section
 from .curves import training_curves
 from .folder import RunFolder, read_run
 from .record import RunRecord
@@ -49,7 +50,8 @@ def page_of(run: RunFolder) -> Report:
     curves = training_curves(run)
     sections = [Section("Training", "" if curves else "The log tells of no step yet.", curves)]
     sections += [task_section(task, alone=len(run.tasks) == 1) for task in run.tasks]
-    sections += [_data(run), _settings(run)]
+    adaptation = adaptation_section(run)
+    sections += [*((adaptation,) if adaptation else ()), _data(run), _settings(run)]
     return Report(f"Run {run.name}", _summary(run), _facts(run), tuple(sections), _provenance(run))
 
 
@@ -72,7 +74,8 @@ def _summary(run: RunFolder) -> str:
         scores = f" Validation accuracy by task: {told}."
     grown = grown_loss(run.records("epoch"))
     diverged = "" if grown is None else f" {grown[0].upper()}{grown[1:]}"
-    return f"{state}{source}: {model}, {objective}.{best}{scores}{diverged}"
+    refused = "" if run.verdict is None or run.verdict.kept else " The adapted model was refused."
+    return f"{state}{source}: {model}, {objective}.{best}{scores}{refused}{diverged}"
 
 
 def _facts(run: RunFolder) -> tuple[Fact, ...]:

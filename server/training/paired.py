@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import IterableDataset
 
 from ...errors import InputError
 from ..config.read import PretrainConfig
@@ -17,6 +18,8 @@ from .batches import Batch, Batches, step_size
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+# A pair of samples is the least that has a spread.
+_LEAST = 2
 # Which kind of draw a seed is for: the target has an order of its own.
 _TARGET = 8
 
@@ -94,10 +97,14 @@ def paired(source: Batches, data: Data, settings: PretrainConfig, engine: "Accel
         InputError: If there is no target, or its samples cannot be shared out.
     """
     target, training = require_target(data, settings), settings.training
-    count = len(target.dataset)  # type: ignore[arg-type]
+    dataset = target.dataset
+    stream = isinstance(dataset, IterableDataset)
+    count = int(getattr(dataset, "samples", 0)) if stream else len(dataset)  # type: ignore[arg-type]
+    shares = training.accumulation * engine.num_processes
     wanted = settings.objective.target_batch or source.batch_size
+    _require_pairs(source, wanted, count, shares)
     batches = Batches(
-        target.dataset,
+        dataset,
         count,
         step_size(wanted, count, parts=training.accumulation, processes=engine.num_processes),
         parts=training.accumulation,
@@ -107,6 +114,11 @@ def paired(source: Batches, data: Data, settings: PretrainConfig, engine: "Accel
         seed=seed_of(training.seed, 0, 0, _TARGET),
         pin=source.pin,
     )
+    if batches.steps == 0:
+        raise InputError(
+            f"expected samples for one step of {batches.batch_size} or more in the target, found {count} in a stream. "
+            f"Lower objective.target_batch or run.workers."
+        )
     domains = domain_numbers(data.train)
     numbers = None if domains is None else torch.tensor(domains)
     return PairedBatches(source, batches, source.steps * training.epochs, numbers, target.names)
@@ -123,12 +135,39 @@ def require_target(data: Data, settings: PretrainConfig) -> Split:
             f"expected samples of the target with the objective {settings.objective.name}, found none. Set data.target "
             f"to where they are."
         )
+    held = data.target_validation
+    if settings.objective.guard and held is not None and held.labels is not None and not (held.labels >= 0).any():
+        raise InputError(
+            f"expected labelled samples as data.target_validation, found none with a label in "
+            f"{settings.data.target_validation or 'what was handed over'}. Label some, or leave it out: then the guard "
+            f"judges without labels."
+        )
     if settings.data.domain is not None and data.train.domains is None:
         raise InputError(
             f"expected data.domain = {settings.data.domain!r} with rows of a table, listed files or arrays, found "
             f"{data.source}. Leave it out."
         )
     return data.target
+
+
+def _require_pairs(source: Batches, wanted: int, count: int, shares: int) -> None:
+    """Refuse parts of a step in which one side has too few samples to be aligned."""
+    if source.part_size < _LEAST:
+        raise InputError(
+            f"expected {_LEAST} source samples or more in each of the {shares} parts of a step to align with the "
+            f"target, found {source.part_size}. Set training.batch_size to {_LEAST * shares} or more."
+        )
+    if count < _LEAST * shares:
+        raise InputError(
+            f"expected {_LEAST * shares} target samples or more, {_LEAST} in each of the {shares} parts of a step, "
+            f"found {count}. Name more as data.target, or lower training.accumulation."
+        )
+    if (wanted % shares and wanted <= count) or wanted < _LEAST * shares:
+        fitting = max(_LEAST, -(-wanted // shares)) * shares
+        raise InputError(
+            f"expected objective.target_batch as a multiple of {shares}, the parts of a step, with {_LEAST} samples or "
+            f"more in each, found {wanted}. Set it to {fitting}."
+        )
 
 
 def domain_numbers(split: Split) -> list[int] | None:

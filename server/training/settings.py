@@ -177,8 +177,8 @@ class ObjectiveSettings:
     domain_units: int = setting(128, "Hidden units of dann's domain classifier.", unit="units", low=1)
     guard: bool = setting(
         True,
-        "Train a model on the source alone beside the adapted one, and keep that where nothing shows that adaptation "
-        "helped.",
+        "Train a model on the source alone beside the adapted one, and keep that where adaptation did harm, as far as "
+        "can be seen.",
     )
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from ..data.draws import seed_of
 from ..objectives.gradient_surgery import project_conflicts
 from ..transfer.layers import hold_still
 from .batches import Batch
+from .failures import why_not
 from .memory import is_out_of_memory, what_fits
 from .mixing import mix
 from .settings import TrainingSettings
@@ -103,7 +104,7 @@ class Steps:
         """Take a step on the parts of its batch; return those steps whose numbers have been looked at by now.
 
         Raises:
-            TrainingError: If a loss or gradient is not finite, or memory runs out.
+            TrainingError: If a loss or gradient is not finite, memory runs out, or the model cannot be trained so.
         """
         trainee, settings = self.trainee, self.settings
         rate = settings.learning_rate * self.schedule(step)
@@ -111,10 +112,12 @@ class Steps:
             group["lr"] = rate * group.get("rate_factor", 1.0)
         try:
             loss = self._projected(step, parts) if trainee.module.projects else self._backward(step, parts)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            raise TrainingError(what_fits(trainee, parts[0], settings)) from error
+        except (RuntimeError, ValueError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise TrainingError(what_fits(trainee, parts[0], settings)) from error
+            if told := why_not(error, trainee.module, len(parts[0][0])):
+                raise TrainingError(told) from error
+            raise
         trainee.engine.unscale_gradients(trainee.optimizer)
         if trainee.penalty is not None:
             loss = loss + self._penalised(trainee.penalty)

@@ -24,17 +24,14 @@ from ..folder import new_folder, remove_folder
 from ..model_folder import MODEL_FOLDER
 from ..objectives.adaptation import adapts, places_of, weight_of
 from ..objectives.supervised import logits_of
-from ..training.batches import read_batch
 from .guard import Answers, Verdict, judge_adaptation
+from .looked_at import blocks_of, drawn_rows, labels_of
 from .validators import Float64, Int64
 
 SOURCE_ONLY = "source-only"
 ADAPTED = "adapted"
 VERDICT_FILE = "adaptation.json"
 _NOTE = "adaptation"
-# Samples of each side that are looked at; more tell hardly more, and distances between all are taken.
-_MOST = 2_000
-_BATCH = 256
 # Which kind of draw a seed is for.
 _DRAW = 9
 
@@ -72,12 +69,12 @@ def judge_models(models: Pair, data: Data, settings: PretrainConfig, device: tor
         settings: Of the run.
         device: Where to compute.
     """
-    labels = data.train.labels
-    if data.target is None or labels is None:
+    labels = labels_of(data.train)
+    if data.target is None or not (labels >= 0).any():
         raise TrainingError("expected labelled samples of the source and samples of the target to judge, found none.")
     seed = seed_of(settings.training.seed, 0, 0, _DRAW)
-    rows = _drawn(np.flatnonzero(labels >= 0), seed)
-    others = _drawn(np.arange(len(data.target.dataset)), seed)  # type: ignore[arg-type]
+    rows = drawn_rows(np.flatnonzero(labels >= 0), seed)
+    others = drawn_rows(np.arange(len(labels_of(data.target))), seed)
     found = []
     for model in (models.source_only, models.adapted):
         places = places_of(model, settings.objective, settings.model.head)
@@ -85,8 +82,8 @@ def judge_models(models: Pair, data: Data, settings: PretrainConfig, device: tor
         target = answers(model, data.target.dataset, others, places, device)
         found.append(Answers(*source, *target))
     held: tuple[Float64, Float64, Int64] | None = None
-    if data.target_validation is not None and data.target_validation.labels is not None:
-        known = data.target_validation.labels
+    if data.target_validation is not None:
+        known = labels_of(data.target_validation)
         own = np.flatnonzero(known >= 0)
         first, second = (
             answers(model, data.target_validation.dataset, own, (), device)[1]
@@ -109,15 +106,13 @@ def answers(
         places: Where features are taken; without any they are ``(n, 0)``.
         device: Where to compute.
     """
-    plain = getattr(dataset, "plain", None)
-    samples = plain() if plain else dataset
     was_training, was_on = model.training, next(model.parameters()).device
     model.eval().to(device)
     features: list[Float64] = []
     logits: list[Float64] = []
     try:
-        for start in range(0, len(rows), _BATCH):
-            x = read_batch(samples, rows[start : start + _BATCH].tolist())[0].to(device)
+        for block in blocks_of(dataset, rows):
+            x = block.to(device)
             with captured(model, places) as found:
                 outputs = model(x)
             # One task: whatever its width is.
@@ -179,7 +174,3 @@ def settle(folder: Path, config: Mapping[str, Any]) -> None:
     with new_folder(model) as part:
         shutil.copytree(beside, part, dirs_exist_ok=True)
         (part / RECORD_FILE).write_bytes(record_of(replace(record, notes=notes)))
-
-
-def _drawn(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    return np.sort(np.random.default_rng(seed).permutation(rows)[:_MOST])

@@ -5,8 +5,12 @@ from dataclasses import dataclass, replace
 from torch import nn
 
 from ...errors import InputError
+from ..checkpoint import read_record
 from ..config.read import PretrainConfig
 from ..data import Data, load_data
+from ..data.load import kind_of
+from ..data.target import target_settings
+from ..model_folder import model_folder
 from .penalty import Penalty
 
 
@@ -35,7 +39,8 @@ def origin_of(settings: PretrainConfig, *, apart: bool, data: Data | None, penal
         penalty: That was handed over.
 
     Raises:
-        InputError: If a penalty was handed over, and the settings name one, too.
+        InputError: If a penalty was handed over, and the settings name one, too, or EWC is to measure a model of
+            several tasks.
     """
     transfer = settings.transfer
     if penalty is not None and transfer.penalty != "none":
@@ -44,13 +49,28 @@ def origin_of(settings: PretrainConfig, *, apart: bool, data: Data | None, penal
         )
     if transfer.penalty == "none":
         return Origin(penalty=penalty)
+    if transfer.penalty == "ewc" and not apart:
+        _require_one_task(settings.model.name)
     if transfer.penalty == "ewc" and data is None and transfer.source_data is not None:
         # Labels, classes and what belongs to the data that is trained on are no business of the source's.
-        own = replace(settings.data, train=transfer.source_data, validation=None, validation_share=0.0, augment=())
-        own = replace(own, classes=(), target=None, target_validation=None, domain=None)
+        # Columns by name, as of a target: the source may have others besides, and labels or not.
+        own = target_settings(settings.data, kind_of(settings.data.train, settings.data))
+        own = replace(own, train=transfer.source_data, validation=None, validation_share=0.0, augment=())
+        own = replace(own, classes=(), target=None, target_validation=None)
         data = load_data(own, seed=settings.training.seed)
     if apart:
         return Origin(None, data)
     from ..models import first_model
 
     return Origin(first_model(settings.model), data)
+
+
+def _require_one_task(name: str) -> None:
+    """Refuse a checkpoint of several tasks: its logits side by side are not those of one distribution."""
+    folder = model_folder(name)
+    tasks = [] if folder is None else read_record(folder).notes.get("tasks")
+    if isinstance(tasks, list) and len(tasks) > 1:
+        raise InputError(
+            f'expected a model of one task with transfer.penalty = "ewc", found {len(tasks)} in {name}. Choose l2-sp, '
+            f"which measures nothing."
+        )

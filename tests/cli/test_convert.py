@@ -85,7 +85,7 @@ def test_a_bundle_is_signed_as_it_is_made(acclimate: Acclimate, project: Path) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("model.py",), 1, "expected package.module:function or file.py:function"),
+        (("model.py",), 1, "found 'model.py': a file of another kind. Of a Python file name the function as well"),
         (("none.py:build",), 1, "expected a Python file, found nothing at none.py"),
         (("no_such_package.module:build",), 1, "expected to import 'no_such_package.module'"),
         (("model.py:missing",), 1, "expected a function 'missing'"),

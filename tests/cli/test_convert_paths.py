@@ -23,6 +23,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_told_before_the_work(folder: Path) -> None:
+    """Not after minutes, by the name of a hidden part."""
+    shut = folder / "shut"
+    shut.mkdir(mode=0o555)
+    with pytest.raises(InputError, match="shut may not be written"):
+        check_paths({"--out": shut / "m.acc"}, {}, overwrite=False)
+
+
 @pytest.mark.parametrize(
     ("out", "report", "source", "message"),
     [

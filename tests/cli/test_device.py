@@ -118,6 +118,12 @@ def test_errors_are_one_line(
     assert found.errors.count("\n") == 1
 
 
+def test_frames_that_are_none_leave_no_store(acclimate: Acclimate, tiny_bundle: Path, tmp_path: Path) -> None:
+    """A slip in a path makes no empty store that is found later."""
+    assert acclimate("observe", tiny_bundle, "nothing.npy", "--store", "new.db").code == 1
+    assert not (tmp_path / "new.db").exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -43,9 +43,9 @@ def config_of(name: str) -> PretrainConfig:
         objective = {"name": "simclr" if kind == "simclr" else "barlow-twins", "hidden": 16, "projection": 8}
     if "distil" in name:
         objective = {"name": "distillation", "hints": ("1=0",)}
-    if name in ADAPTATION:
+    if _objective(name) in ADAPTATION:
         training["accumulation"] = 2
-        objective = {"name": name, "target_batch": 20, "guard": False}
+        objective = {"name": _objective(name), "target_batch": 20, "guard": False}
     if kind == "pcgrad":
         objective = {"name": "multi-task", "combine": "pcgrad"}
     transfer: dict[str, Any] = {}
@@ -60,6 +60,10 @@ def config_of(name: str) -> PretrainConfig:
     return small_runs.make_config(objective=objective, run=run, transfer=transfer, **training)
 
 
+def _objective(name: str) -> str:
+    return name.removeprefix("fsdp-").removeprefix("ema-")
+
+
 def go(folder: Path, name: str, *, resume: bool = False) -> Run:
     """Run by name, in this process alone or together with the others."""
     tasks = 2 if name.startswith("pcgrad") else 1
@@ -67,7 +71,7 @@ def go(folder: Path, name: str, *, resume: bool = False) -> Run:
     dtype = torch.float32 if name.endswith("32") else torch.float64
     net = _nested() if name.endswith("blocks") else small_runs.make_net(plain=True, outputs=3 * tasks).to(dtype)
     data = small_runs.make_data(dtype=dtype, tasks=tasks, vary=vary)
-    if name in ADAPTATION:
+    if _objective(name) in ADAPTATION:
         data = replace(data, target=small_runs.make_data(train=60, validation=0, dtype=dtype).train)
     teacher = small_runs.make_net(seed=3, plain=True).to(dtype) if "distil" in name else None
     return pretrain(

@@ -38,7 +38,14 @@ def test_sides_that_do_not_fit_are_refused_by_name() -> None:
         advise(X, np.full(60, -1), HERE, OWN)
     with pytest.raises(LabelError, match="each of 60 source samples, found 59"):
         advise(X, Y[:59], HERE, OWN)
-    with pytest.raises(LabelError, match="found bytes. Decode them first"):
+    with pytest.raises(LabelError, match="as a list or an array, found NoneType"):
+        advise(X, None, HERE, OWN)  # type: ignore[arg-type]
+    with pytest.raises(LabelError, match="as a list or an array, found set"):
+        advise(X, {1, 2}, HERE, OWN)  # type: ignore[arg-type]
+    for seed in (-1, 1.5, "a", True):
+        with pytest.raises(InputError, match="whole number from 0 as the seed"):
+            advise(X, Y, HERE, OWN, seed=seed)  # type: ignore[arg-type]
+    with pytest.raises(LabelError, match=r"found bytes\. Decode them first"):
         advise(X, Y.astype("S"), HERE, OWN)
     with pytest.raises(InputError, match="group for each of 30 target samples"):
         advise(X, Y, HERE, OWN, groups=np.arange(4))
@@ -121,3 +128,19 @@ def test_the_space_is_the_features_up_to_a_turn() -> None:
     assert "100.0% of their variance" in notes[-1]
     other = rng.normal(size=(20, 150))
     assert common_space(rng.normal(size=(300, 150)), other)[0].apply(other).shape == (20, MOST_AXES)
+
+
+def test_names_that_print_alike_are_one_class() -> None:
+    """Blanks around a name, and letters composed otherwise, are slips and not other classes."""
+    assert label_names(["ash ", " ash", "caf\u00e9", "cafe\u0301"], 4, "source") == [
+        "ash",
+        "ash",
+        "caf\u00e9",
+        "caf\u00e9",
+    ]
+
+
+def test_where_all_rows_are_alike_no_number_of_samples_is_asked_for() -> None:
+    """Sixty labelled samples of three kinds are not forty too many."""
+    found = advise(X, Y, np.repeat(HERE[:3], 20, axis=0), np.repeat(OWN[:3], 20))
+    assert "Label samples that are not like each other" in " ".join(found.why)

@@ -15,19 +15,22 @@ pytest.importorskip("accelerate", reason="acclimate[server] is not installed")
 import numpy as np
 import torch
 
+from acclimate.server.training.settings import ADAPTATION
+
 from . import many_processes, small_runs
 
 # What a run is compared with in one process, where that has another name.
 _ALONE = {
     "fsdp": "ema",
     "fsdp-resumed": "ema",
-    **{f"fsdp-{name}": f"ema-{name}" for name in ("blocks", "distil", "l2sp", "ewc", "lora", "frozen")},
+    **{f"fsdp-{name}": f"ema-{name}" for name in ("blocks", "distil", "l2sp", "ewc", "lora", "frozen", *ADAPTATION)},
 }
 _RUNS = (
     *("ddp", "ddp-32", "ema", "pcgrad", "simclr", "barlow", "ddp-distil"),
     *("fsdp", "fsdp-resumed", "fsdp-blocks", "fsdp-distil"),
     *("ddp-l2sp", "ddp-ewc", "ddp-lora", "fsdp-l2sp", "fsdp-ewc", "fsdp-lora", "fsdp-frozen"),
-    *("dann", "dan", "jan", "deep-coral"),
+    *ADAPTATION,
+    *(f"fsdp-{name}" for name in ADAPTATION),
 )
 
 pytestmark = [

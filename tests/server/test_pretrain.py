@@ -212,6 +212,28 @@ def test_memory_that_runs_out_is_told_with_the_batch_that_fits(tmp_path: Path) -
     assert run_small(tmp_path / "again", make_config(accumulation=4), net=_Hungry(), data=data).steps == 18
 
 
+class _Unused(nn.Module):
+    """Has a layer that takes no part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.spare = nn.Linear(6, 3), nn.Linear(6, 3)
+        self.layer.requires_grad_(requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)
+        return out
+
+
+def test_a_step_that_cannot_be_taken_says_what_to_change(tmp_path: Path) -> None:
+    """One sample for batch normalisation, and a part that trains but is not used: no error of torch's insides."""
+    net = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3))
+    with pytest.raises(TrainingError, match=r"batch normalisation, found 1\. Set a larger training\.batch_size"):
+        run_small(tmp_path / "one", make_config(batch_size=1), net=net, data=make_data(validation=0))
+    with pytest.raises(TrainingError, match=r"found that it does not: .*spare\.weight, .*spare\.bias take no part"):
+        run_small(tmp_path / "unused", make_config(), net=_Unused(), data=make_data(validation=0))
+
+
 def test_a_full_disk_leaves_the_checkpoints_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error names the last whole checkpoint, no half of one stays, and the run can be resumed to the bit."""
     write, count = Path.write_bytes, 0

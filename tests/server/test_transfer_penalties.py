@@ -355,6 +355,50 @@ def test_ewc_from_settings_measures_on_the_sources_own_head(tmp_path: Path, capl
     torch.testing.assert_close(held["weight.0.weight"], expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.parametrize("columns", ["a,b", "b,a,label", "b,kind,a,label"])
+def test_the_source_of_ewc_is_read_by_column_and_needs_no_labels(tmp_path: Path, columns: str) -> None:
+    """Of a table whose columns stand in another order, with others besides, the same is measured."""
+    (tmp_path / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef make() -> nn.Module:\n    torch.manual_seed(1)\n"
+        "    return nn.Linear(2, 2)\n"
+    )
+    x = normal(40, 2, seed=0).numpy()
+    rows = [{"a": f"{a}", "b": f"{b}", "label": f"never {i}", "kind": "0"} for i, (a, b) in enumerate(x)]
+    names = columns.split(",")
+    lines = [columns, *(",".join(row[name] for name in names) for row in rows)]
+    (tmp_path / "source.csv").write_text("\n".join(lines))
+    lines = ["a,b,where", *(f"{a},{b},{'xy'[i % 2]}" for i, (a, b) in enumerate(x))]
+    (tmp_path / "target.csv").write_text("\n".join(lines))
+    transfer = {"penalty": "ewc", "source_data": str(tmp_path / "source.csv")}
+    config = make_config(transfer=transfer, epochs=1)
+    own = replace(config.data, train=str(tmp_path / "target.csv"), labels=("where",), standardise=False)
+    config = replace(config, model=ModelSettings(name=f"{tmp_path / 'net.py'}:make"), data=own)
+    pretrain(config, out=tmp_path / "run", device="cpu")
+    (state,) = (tmp_path / "run" / "checkpoints").iterdir()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        net = nn.Linear(2, 2)
+    expected = 40 / 36 * fisher_diagonal(net, torch.from_numpy(x).float())["weight"]
+    torch.testing.assert_close(load_file(state / "penalty.safetensors")["weight.weight"], expected)
+
+
+def test_ewc_of_a_checkpoint_of_several_tasks_is_refused(tmp_path: Path) -> None:
+    """Its logits side by side are no distribution over all of them."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\n\ndef make() -> nn.Module:\n"
+        "    return nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 6))\n"
+    )
+    code = f"{tmp_path / 'net.py'}:make"
+    config = replace(make_config(objective={"name": "multi-task"}, epochs=1), model=ModelSettings(name=code))
+    with torch.random.fork_rng(devices=[]):
+        net = nn.Sequential(nn.Linear(6, 4), nn.Linear(4, 6))
+    pretrain(config, out=tmp_path / "run", model=net, data=make_data(tasks=2), device="cpu")
+    again = make_config(transfer={"penalty": "ewc"}, epochs=1)
+    again = replace(again, model=ModelSettings(name=str(tmp_path / "run"), code=code))
+    with pytest.raises(InputError, match=r"a model of one task with transfer\.penalty = \"ewc\", found 2"):
+        pretrain(again, out=tmp_path / "other", data=make_data(), source_data=make_data(), device="cpu")
+
+
 @pytest.mark.parametrize(
     ("transfer", "message"),
     [
