@@ -1,5 +1,6 @@
 """Accuracy against samples, with what it varies by from seed to seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,9 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from ...errors import InputError
 from .canvas import COLOUR, MARKERS, SERIES, Drawing, add_rules, new_figure, to_svg
 from .keys import Key
+
+# Share of the axis that two numbers below it must be apart to be told apart.
+_LEAST_APART = 0.06
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,7 @@ class AccuracyPlot:
             axes.axhline(float(np.mean(self.level.values)), color=COLOUR["base"], linewidth=2, linestyle=(0, (4, 3)))
         axes.set_xscale("log")
         axes.set_xlim(ticks[0] / 1.12, ticks[-1] * 1.12)
-        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_major_locator(FixedLocator(apart(ticks)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
         lowest = min(v for values in _all_values(self) for v in values)
@@ -94,6 +98,19 @@ class AccuracyPlot:
         add_rules(axes, x_label=self.x_label)
         means = [f"{name} {100 * float(np.mean(values)):.1f}%" for name, values in _last_values(self)]
         return (Drawing(to_svg(figure, prefix, f"{self.title}. At most samples: {', '.join(means)}.")),)
+
+
+def apart(ticks: Sequence[float]) -> list[float]:
+    """Return those of ascending numbers above 0 that can be written beside each other on a logarithmic axis.
+
+    The last one stays; of others that are too near to one that stays, the smaller goes.
+    """
+    least = (ticks[-1] / ticks[0]) ** _LEAST_APART
+    kept = [ticks[-1]]
+    for tick in reversed(ticks[:-1]):
+        if kept[-1] / tick >= least:
+            kept.append(tick)
+    return kept[::-1]
 
 
 def _check(plot: AccuracyPlot) -> None:

@@ -222,7 +222,8 @@ def _change(before: float, after: float, drawn: Float64) -> Change:
     if math.isnan(before) or math.isnan(after):
         return Change(before, after, math.nan, math.nan)
     low, high = np.quantile(drawn, (0.025, 0.975))
-    return Change(before, after, float(low), float(high))
+    # Of a handful of samples the posterior's bulk may lie beside what was counted.
+    return Change(before, after, min(float(low), after - before), max(float(high), after - before))
 
 
 def _mean_of(changes: Sequence[Change], drawn: Sequence[Float64]) -> Change:

@@ -21,6 +21,7 @@ from acclimate.server.plots import (
     legend,
     thinned,
 )
+from acclimate.server.plots.accuracy import apart
 
 pytestmark = pytest.mark.needs_torch
 
@@ -132,3 +133,10 @@ def test_numbers_that_cannot_be_drawn_are_told(plot: Plot, message: str) -> None
     """Each fault gets an error of ours instead of a wrong picture."""
     with pytest.raises(InputError, match=message):
         draw(plot, prefix="p-")
+
+
+def test_numbers_below_an_axis_do_not_run_into_each_other() -> None:
+    """The last stays, its near neighbour goes; what is far enough apart stays."""
+    assert apart([20, 50, 100, 197, 200]) == [20, 50, 100, 200]
+    assert apart([1, 2, 4, 8]) == [1, 2, 4, 8]
+    assert apart([5]) == [5]

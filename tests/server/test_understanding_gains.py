@@ -164,3 +164,10 @@ def test_savings_of_a_curve_that_is_shifted_are_the_shift() -> None:
     assert labels_text(9.0, floor.most, floor.least) == "9"
     with pytest.raises(InputError, match="as many draws"):
         savings(transferred, LearningCurve(sizes, tuple((0.5,) for _ in sizes)))
+
+
+def test_an_interval_holds_the_figure_that_it_is_of() -> None:
+    """Of one sample too, where the posterior is far from what was counted."""
+    found = compare_models(np.array([1]), np.array([1]), np.array([0])).accuracy
+    assert found.low <= found.after - found.before == -1
+    assert found.high > 0
