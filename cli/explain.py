@@ -10,9 +10,10 @@ from rich.table import Table
 from ..errors import InputError
 from ..files import refuse_overwrite
 from .console import many, output, print_json, printable, progress, tell
+from .explain_values import explain_values
 from .frames import Labels, read_frames
 from .model_source import SOURCES, Code, check_code, keras_file, load_named
-from .opening import Overwrite, RuntimeName, StorePath, no_classes, one_of, open_learner, store_of, task_of
+from .opening import Overwrite, RuntimeName, StorePath, one_of, open_learner, store_of, task_of
 from .signing import Trust
 from .values import channels_of, image_of
 
@@ -39,6 +40,9 @@ def explain(
             "default grad-cam or cam, where they are to be had.",
         ),
     ] = "auto",
+    target: Annotated[
+        str | None, typer.Option("--target", help="Of a regressor: which value; by default the first.")
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=1, max=64, help="Frames to explain, spread over the data.")] = 8,
     mistakes: Annotated[
         bool, typer.Option("--mistakes", help="Explain frames that are predicted to be another class than their label.")
@@ -59,7 +63,7 @@ def explain(
     overwrite: Overwrite = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Show which places of frames speak for the class that is predicted."""
+    """Show which places of frames speak for the class that is predicted, or raise the value."""
     if out is None and not json:
         raise typer.BadParameter("expected --out, --json or both", param_hint="--out")
     if out is not None:
@@ -74,8 +78,10 @@ def explain(
                 "expected --layer with the network of a run or a checkpoint, found it with a bundle. Leave it out, or "
                 "name the run that the bundle was converted from."
             )
-        found = _of_bundle(Path(source), data, wanted, count, mistakes, patch, store, trust, runtime)
+        found = _of_bundle(Path(source), data, wanted, target, count, mistakes, patch, store, trust, runtime)
     else:
+        if target is not None:
+            raise InputError(f"expected --target with a bundle for regression, found it with {source!r}. Leave it out.")
         if store is not None or trust:
             raise InputError(f"expected --store and --trust only with a bundle, found them with {source!r}.")
         found = _of_model(source, data, wanted, count, mistakes, layer, patch, steps, code)
@@ -96,6 +102,7 @@ def _of_bundle(
     bundle: Path,
     data: Path,
     method: "Method | None",
+    target: str | None,
     count: int,
     mistakes: bool,
     patch: int | None,
@@ -107,7 +114,20 @@ def _of_bundle(
     from ..server.understanding.explain import explain_learner
 
     if task_of(bundle) == "regression":
-        raise no_classes(bundle, "Explain a bundle with classes.")
+        return explain_values(
+            bundle,
+            data,
+            target=target,
+            method=method,
+            count=count,
+            mistakes=mistakes,
+            patch=patch,
+            store=store,
+            trust=trust,
+            runtime=runtime,
+        )
+    if target is not None:
+        raise InputError(f"expected --target with a regressor, found {bundle.name}, which has classes. Leave it out.")
     with Bundle(bundle) as opened:
         spec = opened.manifest.input
     frames, labels, names = read_frames(data, channels_of(spec), image_of(spec))
@@ -202,9 +222,12 @@ def _wrong(frames: "NDArray[Any]", labels: list[str], rows: "NDArray[np.intp]", 
 
 
 def _tell(found: "Explanation") -> None:
-    table = Table("frame", "predicted", "label", found.unit, box=None, padding=(0, 2))
-    for name, predicted, label, score in zip(found.names, found.predicted, found.truth, found.score, strict=True):
-        table.add_row(printable(name), printable(predicted), printable(label or "none"), f"{score:.3f}")
+    # Of a value, what is predicted is the score.
+    score = () if found.task == "regression" else (found.unit,)
+    table = Table("frame", "predicted", "label", *score, box=None, padding=(0, 2))
+    for name, predicted, label, value in zip(found.names, found.predicted, found.truth, found.score, strict=True):
+        row = (printable(name), printable(predicted), printable(label or "none"))
+        table.add_row(*row, *([f"{value:.3f}"] if score else []))
     output.print(table)
     if len(found.gap):
         tell(f"{found.whole}: largest gap {np.abs(found.gap).max():.2g}")

@@ -144,7 +144,6 @@ def occlude_learner(
     if scale not in ("log-odds", "probability"):
         raise InputError(f"expected scale to be 'log-odds' or 'probability', found {scale!r:.80}.")
     spec = learner._session.bundle.manifest.input
-    axes = [i for i, name in enumerate(spec.axes) if name in _MOVES_IN] or [0]
     checked = np.asarray(frames)
     checked = checked[np.newaxis] if checked.shape == spec.shape else checked
     options = {"patch": patch, "stride": stride, "fill": fill, "target": target}
@@ -156,11 +155,16 @@ def occlude_learner(
     return occlude(
         scores,
         checked,
-        axes=axes,
+        axes=steps_of(spec.axes),
         most=most,
         progress=progress,
         **options,  # type: ignore[arg-type]  # as they were given
     )
+
+
+def steps_of(axes: Sequence[str]) -> list[int]:
+    """Return the axes of a bundle's frame that patches move on: height, width or time, else the first."""
+    return [i for i, name in enumerate(axes) if name in _MOVES_IN] or [0]
 
 
 def log_odds(probabilities: Float64) -> Float64:

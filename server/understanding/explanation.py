@@ -18,21 +18,22 @@ TITLES: dict[Method, str] = {
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What counts for a class in some frames.
+    """What counts for a class, or for a value, in some frames.
 
     Args:
         method: What found it.
         frames: ``(n, *shape)`` raw samples.
         heat: ``(n, *space)`` what each place counts for; space are the frame's own axes, but for its channels.
         names: What the frames are called.
-        explained: Class that is explained, of each frame.
-        predicted: Class that is predicted.
-        truth: Label of each, None where there is none.
+        explained: Class that is explained, of each frame; or name of the value.
+        predicted: Class that is predicted; or the value in digits.
+        truth: Label of each, None where there is none; or the true value in digits.
         score: ``(n,)`` the score that is explained.
         unit: What the score and the heat are in.
         gap: ``(n,)`` by how much the parts miss the whole, in that unit; empty where the method promises no sum.
         whole: What the parts should add up to, in words.
         remarks: What a reader should know.
+        task: Whether classes or values are explained.
     """
 
     method: Method
@@ -47,6 +48,7 @@ class Explanation:
     gap: Float64 = field(default_factory=lambda: np.empty(0))
     whole: str = ""
     remarks: tuple[str, ...] = ()
+    task: Literal["classification", "regression"] = "classification"
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON, with the heat of each place."""

@@ -22,6 +22,9 @@ _LONGEST, _MOST_SIDE = 26, 256
 _CHANNELS = ("series-2", "series-3", "series-4", "series-5", "ink")
 
 
+FOR_CLASS = ("speaks for the class", "speaks against it")
+
+
 @dataclass(frozen=True, eq=False)
 class HeatPlot:
     """Frames beside themselves with what counts in them: red for the class, blue against it.
@@ -33,6 +36,7 @@ class HeatPlot:
         heat: ``(n, h, w)`` or ``(n, t)``.
         captions: Of each frame.
         note: What a reader should know, below the plot.
+        told: What red and blue stand for.
     """
 
     title: str
@@ -40,10 +44,11 @@ class HeatPlot:
     heat: Float64
     captions: tuple[str, ...]
     note: str = ""
+    told: tuple[str, str] = FOR_CLASS
 
     def keys(self) -> tuple[Key, ...]:
         """Return the legend."""
-        return (Key("speaks for the class", "bad", "", "s"), Key("speaks against it", "series-1", "", "s"))
+        return (Key(self.told[0], "bad", "", "s"), Key(self.told[1], "series-1", "", "s"))
 
     def draw(self, prefix: str) -> tuple[Drawing, ...]:
         """Draw it in two halves, side by side where there is room; ids inside begin with the prefix.
