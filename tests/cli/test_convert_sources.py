@@ -99,8 +99,8 @@ def test_what_a_model_knows_of_its_input_is_said(acclimate: Acclimate, project: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("torchvision:resnet18",), "@DEFAULT downloads them, --weights FILE reads them"),
-        (("timm:resnet18",), "@DEFAULT downloads them, --weights FILE reads them"),
+        (("torchvision:resnet18",), "@DEFAULT downloads them, --weights FILE (model.weights of a run) reads them"),
+        (("timm:resnet18",), "@DEFAULT downloads them, --weights FILE (model.weights of a run) reads them"),
         (("model.py:build", "--weights", "w.pth"), "expected --weights only for torchvision:NAME and timm:NAME"),
         (("cut.onnx",), "expected an ONNX file, found that"),
         (("none.onnx",), "expected an ONNX file, found nothing"),

@@ -144,3 +144,22 @@ def test_where_all_rows_are_alike_no_number_of_samples_is_asked_for() -> None:
     """Sixty labelled samples of three kinds are not forty too many."""
     found = advise(X, Y, np.repeat(HERE[:3], 20, axis=0), np.repeat(OWN[:3], 20))
     assert "Label samples that are not like each other" in " ".join(found.why)
+
+
+@pytest.mark.parametrize("count", [10, 40])
+def test_where_all_labels_are_of_one_class_others_are_asked_for(count: int) -> None:
+    """More labels of that class tell nothing; and nothing says that there are no labels."""
+    rng = np.random.default_rng(0)
+    y = np.arange(90) % 3
+    x = 2.0 * np.eye(3, 6)[y] + rng.normal(size=(90, 6))
+    here = 2.0 * np.eye(3, 6)[np.ones(60, int)] + rng.normal(size=(60, 6))
+    found = advise(x, y, here, np.where(np.arange(60) < count, 1, -1))
+    said = " ".join(found.why)
+    assert found.basis == "validators"
+    assert "Label samples of other classes, too, and ask again" in said
+    assert f"Target: {count} labelled samples of 1 class, " in said
+    assert "not like each other" not in said
+    assert "samples more" not in said
+    why_not = next(one.why_not for one in found.candidates if one.name == "target only")
+    assert why_not is not None
+    assert "that can be judged" in why_not

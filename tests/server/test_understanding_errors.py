@@ -15,7 +15,7 @@ from acclimate.edge import Regressor
 from acclimate.errors import InputError, LabelError
 from acclimate.server.report import render_report
 from acclimate.server.understanding.error_gains import compare_values, tail_of
-from acclimate.server.understanding.error_page import error_page
+from acclimate.server.understanding.error_page import error_page, error_text
 from acclimate.server.understanding.error_place import ErrorPlaceGains, place_errors
 
 from ..edge.regression_world import regression_bundle, truth
@@ -94,6 +94,16 @@ def test_ties_flat_truth_and_few_samples_are_told_as_what_they_are() -> None:
         compare_values(np.array([np.nan]), np.zeros(1), np.zeros(1))
     with pytest.raises(InputError, match="as many values"):
         compare_values(np.zeros(3), np.zeros(2), np.zeros(3))
+
+
+def test_a_difference_without_an_interval_is_not_said_to_be_chance() -> None:
+    """Below eight samples nothing tells whether chance explains it; where there are many and none differs, it does."""
+    y = np.arange(5.0)
+    few = error_text(compare_values(y, y + 1, y + 0.5).targets[0])
+    assert few.endswith("-0.5 (too few to tell)")
+    truth, before, after = drawn(0)
+    assert error_text(compare_values(truth, before, before).targets[0]).endswith("within what chance explains")
+    assert "chance explains" in error_text(compare_values(truth, before, after).targets[0])
 
 
 @pytest.fixture(scope="module")
