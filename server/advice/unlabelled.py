@@ -65,7 +65,7 @@ def validate(
     logits = np.log(np.maximum(fit_linear(pair.source_x, pair.source_y, pair.k)(target), _TINY))
     for number, method in enumerate(methods):
         if method.family == "none":
-            refused[method.name] = "nothing tells how good it is without labelled target samples"
+            refused[method.name] = "nothing tells how good it is without labelled target samples that can be judged"
         elif said := method.why_not(pair):
             refused[method.name] = said
         else:

@@ -77,7 +77,7 @@ def said_by_validators(found: Validated, home_accuracy: float, given: Given) -> 
     little = (
         f"This is little to go by: {labels} labelled target samples cannot show whether transfer helps or harms. "
         f"Classes that lie in each other's place here look fine to every validator. "
-        f"{_label_more(max(20, 3 * len(given.classes)) - labels)}, and ask again."
+        f"{_label_more(given)}, and ask again."
     )
     back = (
         f"From the answers of '{chosen}' in the target {found.way_back[chosen]:.1%} of the source's labels follow, "
@@ -94,7 +94,10 @@ def said_by_validators(found: Validated, home_accuracy: float, given: Given) -> 
     return None, ("Do not transfer: nothing speaks for this source.", back, more, little)
 
 
-def _label_more(count: int) -> str:
+def _label_more(given: Given) -> str:
+    if sum(count > 0 for count in given.target_counts) == 1:
+        return "Label samples of other classes, too"
+    count = max(20, 3 * len(given.classes)) - sum(given.target_counts)
     # Enough samples in number are too few where they repeat each other.
     return f"Label {count} samples more" if count > 0 else "Label samples that are not like each other"
 
@@ -105,10 +108,11 @@ def situation(
     """Return sample size, classes, balance and shift in sentences."""
     n, m = sum(given.source_counts), sum(given.target_counts)
     shared = sum(a > 0 and b > 0 for a, b in zip(given.source_counts, given.target_counts, strict=True))
+    own = sum(count > 0 for count in given.target_counts)
     told = [
         f"Source: {n} labelled samples of {sum(c > 0 for c in given.source_counts)} classes, {given.width} features; "
         f"its classifier is right on {home_accuracy:.1%} of them, held out.",
-        f"Target: {m} labelled samples of {sum(c > 0 for c in given.target_counts)} classes, {given.unlabelled} "
+        f"Target: {m} labelled samples of {own} class{'es' if own != 1 else ''}, {given.unlabelled} "
         f"without a label; {shared} of {len(given.classes)} classes have samples on both sides.",
     ]
     if shift is None:

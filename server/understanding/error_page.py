@@ -1,5 +1,7 @@
 """The page of what adapting a regressor changed: target by target, range by range, group by group, in labels saved."""
 
+import math
+
 import numpy as np
 
 from ..plots import Curve, CurvePlot, Plot
@@ -56,10 +58,10 @@ def _summary(found: ErrorPlaceGains) -> str:
 def error_text(one: TargetGain) -> str:
     """Return the change of a target's mean absolute error in words."""
     how = "lower" if one.mae.difference < 0 else "higher"
-    verdict = f"{how} by more than chance explains" if one.mae.told else "within what chance explains"
+    verdict = f", {how} by more than chance explains" if one.mae.told else ", within what chance explains"
     return (
         f"{one.name}: mean absolute error {number(one.mae.before)} as shipped, {number(one.mae.after)} now, "
-        f"{difference(one.mae)}, {verdict}"
+        f"{difference(one.mae)}{'' if math.isnan(one.mae.low) else verdict}"
     )
 
 

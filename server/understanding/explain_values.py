@@ -50,6 +50,8 @@ def explain_regressor(
         raise InputError(
             f"expected a name and a value for each of {n} frames, found {len(called)} and shape {known.shape}."
         )
+    if np.isinf(known).any():
+        raise InputError("expected finite values, or NaN for a frame without, found infinity. Look at the values.")
     name = regressor.targets[column_of(regressor.targets, target)]
     found = occlude_regressor(regressor, checked, target=name, patch=patch, progress=progress)
     told = tuple(f"{value:.6g}" for value in found.score)

@@ -22,6 +22,7 @@ def test_values_are_explained(here: Acclimate, tiny_bundle: Path, scenes: Module
     bundle = regression_bundle(tiny_bundle, tmp_path / "depth.acc", x, y)
     np.savez(tmp_path / "some.npz", x=x[:5], y=y[:5])
     np.savez(tmp_path / "one.npz", x=x[:5], y=y[:5, 0])
+    np.savez(tmp_path / "far.npz", x=x[:5], y=np.where(np.arange(10).reshape(5, 2) == 9, -np.inf, y[:5]))
     np.save(tmp_path / "frames.npy", x[:5])
     done = here("explain", bundle, "--data", "some.npz", "--target", "depth", "--count", 3, "--out", "depth.html")
     assert done.code == 0, done.errors
@@ -38,6 +39,7 @@ def test_values_are_explained(here: Acclimate, tiny_bundle: Path, scenes: Module
         (("--data", "some.npz", "--method", "cam"), "expected occlusion for a regressor, found cam"),
         (("--data", "some.npz", "--target", "width"), "expected one of the targets 'angle', 'depth'"),
         (("--data", "one.npz"), "expected 2 numbers a frame in 'y', of angle, depth; found 1"),
+        (("--data", "far.npz", "--target", "depth"), "or NaN for a frame without, found infinity"),
     ):
         refused = here("explain", bundle, *arguments, "--json")
         assert refused.code == 1
