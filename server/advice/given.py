@@ -142,8 +142,8 @@ def _without_leaks(
         )
     if len({home[row] for row in kept}) < 2:
         raise InputError(
-            f"expected a source beside the target, found that all but {len(kept)} of its samples are the target's too. "
-            f"Give another source."
+            f"expected a source beside the target, found that {len(home) - len(kept)} of its {len(home)} samples are "
+            f"the target's too. Give another source."
         )
     seen: dict[bytes, set[str]] = {}
     for row, name in zip(target + 0.0, here, strict=True):

@@ -110,7 +110,8 @@ def situation(
     shared = sum(a > 0 and b > 0 for a, b in zip(given.source_counts, given.target_counts, strict=True))
     own = sum(count > 0 for count in given.target_counts)
     told = [
-        f"Source: {n} labelled samples of {sum(c > 0 for c in given.source_counts)} classes, {given.width} features; "
+        f"Source: {n} labelled samples of {sum(c > 0 for c in given.source_counts)} classes, {given.width} "
+        f"feature{'s' if given.width != 1 else ''}; "
         f"its classifier is right on {home_accuracy:.1%} of them, held out.",
         f"Target: {m} labelled samples of {own} class{'es' if own != 1 else ''}, {given.unlabelled} "
         f"without a label; {shared} of {len(given.classes)} classes have samples on both sides.",

@@ -59,7 +59,7 @@ def test_source_rows_that_are_the_targets_are_told_and_left_out() -> None:
     assert any(note.startswith("leakage: 10 of 70 source samples") for note in given.notes)
     assert len(given.pair.source_y) == 60
     np.testing.assert_allclose(given.pair.source_x, given.space.apply(X))
-    with pytest.raises(InputError, match="a source beside the target"):
+    with pytest.raises(InputError, match="beside the target, found that 30 of its 30 samples are the target's"):
         advise(HERE, OWN, HERE, OWN)
 
 
