@@ -114,8 +114,12 @@ def check_name(label: object) -> str:
         raise LabelError(f"expected a class name as text, found bytes: {label!r:.80}. {DECODE}")
     if not isinstance(label, str) or not 0 < len(label.strip()) <= len(label) <= MAX_NAME or not label.isprintable():
         raise LabelError(f"expected a class name of 1 to {MAX_NAME} printable characters, found {label!r:.80}.")
-    # Blanks around a name, and letters that look alike but are composed otherwise, are slips and not other classes.
-    return unicodedata.normalize("NFC", label.strip())
+    return same_name(label)
+
+
+def same_name(name: str) -> str:
+    """Return a name as it is compared: blanks around it, and letters composed otherwise, make no other class."""
+    return unicodedata.normalize("NFC", name.strip())
 
 
 def holds_bytes(values: NDArray[Any]) -> bool:

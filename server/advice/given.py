@@ -1,6 +1,5 @@
 """What was given, checked: both sides in one space, and in words what was odd about them."""
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ...edge.checks import DECODE
+from ...edge.checks import DECODE, same_name
 from ...edge.transfer.checks import check_rows
 from ...errors import InputError, LabelError, NotEnoughSamplesError
 from .pair import Float64, Int64, Pair
@@ -110,9 +109,7 @@ def label_names(labels: Labels, n: int, side: str) -> list[str | None]:
             raise LabelError(f"expected {side} labels as texts or whole numbers, found bytes. {DECODE}")
         empty = one is None or one != one or str(one).strip() in ("", "-1", "-1.0")
         whole = isinstance(one, float) and one.is_integer()
-        # As `check_name` does: what prints alike is one class.
-        name = unicodedata.normalize("NFC", str(one).strip())
-        names.append(None if empty else str(int(one)) if whole else name)
+        names.append(None if empty else str(int(one)) if whole else same_name(str(one)))
     return names
 
 

@@ -25,7 +25,7 @@ from .shard_target import load_target_shards, prepared_as, shard_form
 from .shards import ShardSamples
 from .sounds import SoundTransform, find_sound_folder
 from .split import Data, Split, Task
-from .target import no_labels, require_form, require_shape, target_seed, target_settings
+from .target import no_labels, require_form, require_labelled, require_shape, target_seed, target_settings
 from .texts import Chosen
 
 _AUGMENTS = {
@@ -99,11 +99,8 @@ def _with_target(data: Data, train: Found | None, kind: str, settings: DataSetti
         else:
             require_form(part, train)
         labels = encode(part, tasks) if tasks else no_labels(part, data.tasks)
-        if tasks and not (labels >= 0).any():
-            raise InputError(
-                f"expected labelled samples as data.target_validation, found none in {part.source}. Label some, or "
-                f"leave it out: then the guard judges without labels."
-            )
+        if tasks:
+            require_labelled(int((labels >= 0).sum()), part.source)
         varied = own_seed if settings.augment and not tasks else None
         made = _split(part, np.arange(len(part.names)), labels, like.transform, varied)
         require_shape(part, data.shape, _shape(made))

@@ -12,8 +12,7 @@ from .shard_files import expand_shards, read_shard
 from .shard_source import places_of
 from .shards import ShardSamples
 from .split import Split, Task
-
-_LABEL_SOME = "Label some, or leave it out: then the guard judges without labels."
+from .target import require_labelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +98,8 @@ def load_target_shards(
     count = labelled.total()
     source = f"{count} samples in {len(shards)} shards {Path(pattern).name}"
     like.require(first.form, None, source)
-    if tasks and not count - labelled[(UNLABELLED,)]:
-        raise InputError(f"expected labelled samples as data.target_validation, found none in {source}. {_LABEL_SOME}")
+    if tasks:
+        require_labelled(count - labelled[(UNLABELLED,)], source)
     made = ShardSamples(
         shards,
         [(task.name, places_of(task)) for task in tasks],

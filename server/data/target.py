@@ -74,3 +74,16 @@ def require_shape(found: Found, wanted: tuple[int, ...], shape: tuple[int, ...])
             f"expected samples of shape {wanted} in the target, as in the training data, found {shape} in "
             f"{found.source}. Set data.size, or prepare both alike."
         )
+
+
+def require_labelled(labelled: int, source: str) -> None:
+    """Refuse samples that should decide whether adaptation helped, and have no label.
+
+    Raises:
+        InputError: If none is labelled.
+    """
+    if not labelled:
+        raise InputError(
+            f"expected labelled samples as data.target_validation, found none in {source}. Label some, or leave "
+            f"it out: then the guard judges without labels."
+        )

@@ -13,6 +13,7 @@ from ...errors import InputError
 from ..config.read import PretrainConfig
 from ..data.draws import seed_of
 from ..data.split import Data, Split
+from ..data.target import require_labelled
 from .batches import Batch, Batches, step_size
 
 if TYPE_CHECKING:
@@ -136,12 +137,8 @@ def require_target(data: Data, settings: PretrainConfig) -> Split:
             f"to where they are."
         )
     held = data.target_validation
-    if settings.objective.guard and held is not None and held.labels is not None and not (held.labels >= 0).any():
-        raise InputError(
-            f"expected labelled samples as data.target_validation, found none with a label in "
-            f"{settings.data.target_validation or 'what was handed over'}. Label some, or leave it out: then the guard "
-            f"judges without labels."
-        )
+    if settings.objective.guard and held is not None and held.labels is not None:
+        require_labelled(int((held.labels >= 0).sum()), settings.data.target_validation or "what was handed over")
     if settings.data.domain is not None and data.train.domains is None:
         raise InputError(
             f"expected data.domain = {settings.data.domain!r} with rows of a table, listed files or arrays, found "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -128,3 +129,40 @@ def savings(transferred: LearningCurve, scratch: LearningCurve) -> tuple[Saving,
         needed = tuple(labels_needed(scratch.labels, scratch.of(i), level) for i, level in enumerate(reached))
         found.append(Saving(labels, float(np.mean(reached)), needed, scratch.labels[-1], scratch.labels[0]))
     return tuple(found)
+
+
+def seconds_of(
+    saving: Saving, transferred: LearningCurve, scratch: LearningCurve, per_label: float
+) -> tuple[float, float]:
+    """Return what labelling, looking and fitting take with transfer, and without for the same score.
+
+    Args:
+        saving: At one of the numbers of labels of the curve with transfer.
+        transferred: The curve with transfer, with its seconds.
+        scratch: That without.
+        per_label: Seconds to label a sample and to look at it.
+    """
+    own = transferred.seconds[transferred.labels.index(saving.labels)]
+    if math.isinf(saving.typical):
+        return saving.labels * per_label + own, math.inf
+    other = float(np.interp(saving.typical, scratch.labels, scratch.seconds))
+    return saving.labels * per_label + own, saving.typical * per_label + other
+
+
+def plain_saving(saving: Saving, score: tuple[str, float], seconds: tuple[float, float]) -> dict[str, Any]:
+    """Return a saving as plain values for JSON.
+
+    Args:
+        saving: The saving.
+        score: Name and value of what is reached.
+        seconds: As of `seconds_of`.
+    """
+    return {
+        "labels": saving.labels,
+        score[0]: score[1],
+        "needed": saving.typical,
+        "factor": saving.factor,
+        "factors": [needed / saving.labels for needed in saving.needed],
+        "seconds": seconds[0],
+        "seconds_without": seconds[1],
+    }

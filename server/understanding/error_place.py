@@ -1,6 +1,5 @@
 """What adapting a regressor gained at one place: an opened bundle with its store, and held-out frames of that place."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,11 +11,11 @@ from ...edge.checks import check_frames
 from ...edge.regression.regressor import Regressor
 from ...edge.regression.targets import Values, check_values
 from ...errors import InputError, NotEnoughSamplesError
-from .efficiency import LearningCurve, Saving, savings
+from .efficiency import LearningCurve, Saving, plain_saving, savings, seconds_of
 from .error_curves import ERROR_BUDGETS, ErrorCurves, error_curves
 from .error_gains import ErrorGains, compare_values
 from .gains import known
-from .place import looked_at
+from .place import are_stored, heads_to_compare, looked_at
 from .transfer_curves import DRAWS
 
 Progress = Callable[[int, int], None]
@@ -49,11 +48,7 @@ class ErrorPlaceGains:
     def seconds(self, curves: ErrorCurves, saving: Saving) -> tuple[float, float]:
         """Return what labelling, looking and fitting take with transfer, and without for the same error."""
         each = self.seconds_per_label + self.seconds_per_look
-        own = curves.transferred.seconds[curves.transferred.labels.index(saving.labels)]
-        if math.isinf(saving.typical):
-            return saving.labels * each + own, math.inf
-        other = float(np.interp(saving.typical, curves.scratch.labels, curves.scratch.seconds))
-        return saving.labels * each + own, saving.typical * each + other
+        return seconds_of(saving, curves.transferred, curves.scratch, each)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON; what is not known, or not reached, is None."""
@@ -65,18 +60,7 @@ class ErrorPlaceGains:
         told = []
         for curves, saved in zip(self.curves, self.savings, strict=True):
             sides = (("with", curves.transferred), ("guarded", curves.guarded), ("without", curves.scratch))
-            rows = [
-                {
-                    "labels": one.labels,
-                    "mae": -one.accuracy,
-                    "needed": one.typical,
-                    "factor": one.factor,
-                    "factors": [needed / one.labels for needed in one.needed],
-                    "seconds": self.seconds(curves, one)[0],
-                    "seconds_without": self.seconds(curves, one)[1],
-                }
-                for one in saved
-            ]
+            rows = [plain_saving(one, ("mae", -one.accuracy), self.seconds(curves, one)) for one in saved]
             told.append(
                 {
                     "target": curves.target,
@@ -135,18 +119,8 @@ def place_errors(
     session = regressor._session
     checked = check_frames(frames, session.bundle.manifest.input)
     truth = check_values(values, len(checked), regressor.targets)
-    if groups is not None and len(groups) != len(checked):
-        raise InputError(f"expected a group for each of {len(checked)} frames, found {len(groups)}.")
-    if not math.isfinite(seconds_per_label) or seconds_per_label < 0:
-        raise InputError(f"expected 0 seconds a label or more, found {seconds_per_label}.")
-    shipped, now = session.load(0), session.in_use()
-    if shipped is None or now is None:
-        raise InputError(
-            "expected a bundle that ships a head to compare with, found none. There is no gain to measure."
-        )
-    digests = [session.store.digest(frame) for frame in checked]
-    stored = session.store.unstored(digests, refuse=False)[1]
-    kept, valued = np.array([digest in stored for digest in digests]), np.isfinite(truth[:, 0])
+    shipped, now = heads_to_compare(session, len(checked), groups, seconds_per_label)
+    kept, valued = are_stored(session, checked), np.isfinite(truth[:, 0])
     held = ~kept & valued
     if not held.any():
         raise InputError(

@@ -8,7 +8,7 @@ from .error_curves import ErrorCurves
 from .error_gains import ErrorGains, PartGain
 from .error_place import ErrorPlaceGains
 from .gains import Change
-from .gains_tables import labels_text, time_text
+from .gains_tables import labels_table
 
 
 def error_table(gains: ErrorGains) -> Table:
@@ -59,35 +59,8 @@ def part_table(title: str, part: str, gains: tuple[PartGain, ...], note: str = "
 
 def error_saving_table(found: ErrorPlaceGains, curves: ErrorCurves, saved: tuple[Saving, ...]) -> Table:
     """Return labels and time for the same error of a target with transfer and without."""
-    columns = (
-        Column("labels", ","),
-        Column("error"),
-        Column("labels without transfer"),
-        Column("times as many"),
-        Column("lowest"),
-        Column("highest"),
-        Column("time"),
-        Column("time without"),
-    )
-    rows: tuple[tuple[Cell, ...], ...] = tuple(
-        (
-            one.labels,
-            number(-one.accuracy),
-            labels_text(one.typical, one.most, one.least),
-            *(
-                labels_text(value, one.most / one.labels, one.least / one.labels, ".1f")
-                for value in (one.factor, *one.spread)
-            ),
-            *(time_text(seconds) for seconds in found.seconds(curves, one)),
-        )
-        for one in saved
-    )
-    asked = f"{found.seconds_per_label:g} s to label a sample, " if found.seconds_per_label else ""
-    note = (
-        f"Median, lowest and highest of {len(saved[0].needed)} draws of the stored samples, each against itself. "
-        f"Time: {asked}{1000 * found.seconds_per_look:.2g} ms to look at it, and the fit."
-    )
-    return Table(f"For the same error of {curves.target}", columns, rows, note)
+    rows = [(one, number(-one.accuracy), found.seconds(curves, one)) for one in saved]
+    return labels_table(f"For the same error of {curves.target}", Column("error"), rows, found)
 
 
 def number(value: float) -> str:

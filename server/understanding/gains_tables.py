@@ -1,14 +1,29 @@
 """Tables of what adapting changed, for the page and for people at a terminal."""
 
 import math
+from collections.abc import Sequence
+from typing import Protocol
 
 from ...edge.understanding.fairness import Fairness, Gap
 from ...edge.understanding.shares import Share
 from ..report import Cell, Column, Table
+from .efficiency import Saving
 from .gains import Change, ClassGain, Gains
 from .place_figures import PlaceGains
 
 _MOST_ROWS, _MOST_GAPS = 100, 30
+
+
+class Timed(Protocol):
+    """What labelling a sample and looking at it take, in seconds."""
+
+    @property
+    def seconds_per_label(self) -> float:
+        """As it was given; 0 where it was not."""
+
+    @property
+    def seconds_per_look(self) -> float:
+        """Measured."""
 
 
 def change_text(change: Change, *, points: bool = True) -> str:
@@ -76,9 +91,24 @@ def score_table(gains: Gains) -> Table:
 
 def saving_table(found: PlaceGains) -> Table:
     """Return labels and time for the same accuracy with transfer and without."""
+    rows = [(one, one.accuracy, found.seconds(one)) for one in found.savings]
+    return labels_table("For the same accuracy", Column("accuracy", ".1%"), rows, found)
+
+
+def labels_table(
+    title: str, score: Column, saved: Sequence[tuple[Saving, Cell, tuple[float, float]]], found: Timed
+) -> Table:
+    """Return labels and time for the same score with transfer and without.
+
+    Args:
+        title: Of the table.
+        score: Column of the score.
+        saved: One or more savings, with the score that is reached, and the seconds with transfer and without.
+        found: What labelling and looking took.
+    """
     columns = (
         Column("labels", ","),
-        Column("accuracy", ".1%"),
+        score,
         Column("labels without transfer"),
         Column("times as many"),
         Column("lowest"),
@@ -89,22 +119,22 @@ def saving_table(found: PlaceGains) -> Table:
     rows: tuple[tuple[Cell, ...], ...] = tuple(
         (
             one.labels,
-            one.accuracy,
+            reached,
             labels_text(one.typical, one.most, one.least),
             *(
                 labels_text(value, one.most / one.labels, one.least / one.labels, ".1f")
                 for value in (one.factor, *one.spread)
             ),
-            *(time_text(seconds) for seconds in found.seconds(one)),
+            *map(time_text, seconds),
         )
-        for one in found.savings
+        for one, reached, seconds in saved
     )
     asked = f"{found.seconds_per_label:g} s to label a sample, " if found.seconds_per_label else ""
     note = (
-        f"Median, lowest and highest of {len(found.savings[0].needed)} draws of the stored samples, each against "
-        f"itself. Time: {asked}{1000 * found.seconds_per_look:.2g} ms to look at it, and the fit."
+        f"Median, lowest and highest of {len(saved[0][0].needed)} draws of the stored samples, each against itself. "
+        f"Time: {asked}{1000 * found.seconds_per_look:.2g} ms to look at it, and the fit."
     )
-    return Table("For the same accuracy", columns, rows, note)
+    return Table(title, columns, rows, note)
 
 
 def group_table(name: str, before: tuple[Share, ...], after: tuple[Share, ...], groups: tuple[str, ...]) -> Table:

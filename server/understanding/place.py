@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from .place_figures import PlaceGains
 from .transfer_curves import BUDGETS, DRAWS, TransferCurves, transfer_curves
 
 Progress = Callable[[int, int], None]
+H = TypeVar("H")
 # Frames that are timed.
 _TIMED = 16
 
@@ -61,18 +62,8 @@ def place_gains(
     session = learner._session
     checked = check_frames(frames, session.bundle.manifest.input)
     truth = np.array([str(name) for name in check_labels(labels, len(checked))])
-    if groups is not None and len(groups) != len(checked):
-        raise InputError(f"expected a group for each of {len(checked)} frames, found {len(groups)}.")
-    if not math.isfinite(seconds_per_label) or seconds_per_label < 0:
-        raise InputError(f"expected 0 seconds a label or more, found {seconds_per_label}.")
-    shipped, now = session.load(0), session.in_use()
-    if shipped is None or now is None:
-        raise InputError(
-            "expected a bundle that ships a head to compare with, found none. There is no gain to measure."
-        )
-    digests = [session.store.digest(frame) for frame in checked]
-    stored = session.store.unstored(digests, refuse=False)[1]
-    held = np.array([digest not in stored for digest in digests])
+    shipped, now = heads_to_compare(session, len(checked), groups, seconds_per_label)
+    held = ~are_stored(session, checked)
     if not held.any():
         raise InputError("expected held-out frames, found that the store holds all of them. Keep some aside.")
     checked, truth = checked[held], truth[held]
@@ -108,6 +99,39 @@ def place_gains(
         per_look,
         tuple(remarks),
     )
+
+
+def heads_to_compare(
+    session: TaskSession[H], n: int, groups: Sequence[str] | None, seconds_per_label: float
+) -> tuple[H, H]:
+    """Return the shipped head and the one in use.
+
+    Args:
+        session: The opened bundle on its store.
+        n: Number of held-out frames.
+        groups: ``n`` groups, or None.
+        seconds_per_label: What it takes to label a sample.
+
+    Raises:
+        InputError: If groups or seconds do not fit, or the bundle ships no head.
+    """
+    if groups is not None and len(groups) != n:
+        raise InputError(f"expected a group for each of {n} frames, found {len(groups)}.")
+    if not math.isfinite(seconds_per_label) or seconds_per_label < 0:
+        raise InputError(f"expected 0 seconds a label or more, found {seconds_per_label}.")
+    shipped, now = session.load(0), session.in_use()
+    if shipped is None or now is None:
+        raise InputError(
+            "expected a bundle that ships a head to compare with, found none. There is no gain to measure."
+        )
+    return shipped, now
+
+
+def are_stored(session: TaskSession[Any], frames: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which frames the store holds, byte for byte."""
+    digests = [session.store.digest(frame) for frame in frames]
+    stored = session.store.unstored(digests, refuse=False)[1]
+    return np.array([digest in stored for digest in digests], np.bool_)
 
 
 def looked_at(session: TaskSession[Any], frames: NDArray[Any]) -> tuple[NDArray[np.float32], float]:

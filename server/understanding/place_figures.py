@@ -4,10 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from ...edge.understanding.fairness import Fairness
-from .efficiency import Saving
+from .efficiency import Saving, plain_saving, seconds_of
 from .gains import Gains, known
 from .transfer_curves import TransferCurves
 
@@ -58,13 +56,7 @@ class PlaceGains:
         if self.curves is None:
             return math.nan, math.nan
         each = self.seconds_per_label + self.seconds_per_look
-        with_it, scratch = self.curves.transferred, self.curves.scratch
-        own = with_it.seconds[with_it.labels.index(saving.labels)]
-        needed = saving.typical
-        if math.isinf(needed):
-            return saving.labels * each + own, math.inf
-        other = float(np.interp(needed, scratch.labels, scratch.seconds))
-        return saving.labels * each + own, needed * each + other
+        return seconds_of(saving, self.curves.transferred, self.curves.scratch, each)
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain values for JSON; what is not known, or not reached, is None."""
@@ -78,18 +70,7 @@ class PlaceGains:
                     for name, c in named.items()
                 },
             }
-        saved = [
-            {
-                "labels": one.labels,
-                "accuracy": one.accuracy,
-                "needed": one.typical,
-                "factor": one.factor,
-                "factors": [needed / one.labels for needed in one.needed],
-                "seconds": self.seconds(one)[0],
-                "seconds_without": self.seconds(one)[1],
-            }
-            for one in self.savings
-        ]
+        saved = [plain_saving(one, ("accuracy", one.accuracy), self.seconds(one)) for one in self.savings]
         fairness = None
         if self.fairness is not None:
             fairness = dict(zip(("before", "after"), map(_plain, self.fairness), strict=True))
